@@ -1,0 +1,2 @@
+//! The `phineus` program.
+fn main() {}

@@ -1,0 +1,17 @@
+//! Arithmetic and symmetric-key kernels. The only crate of the workspace in which `unsafe` is allowed, and
+//! the only one with machine-specific code: every such function has a portable twin with the same result.
+#![deny(unsafe_op_in_unsafe_fn)]
+
+pub mod block;
+
+pub mod cpu;
+pub mod gemm;
+pub mod hash;
+pub mod ntt;
+pub mod pack;
+pub mod prg;
+pub mod sample;
+pub mod transpose;
+pub mod wire;
+pub mod z2k;
+pub mod zq;

@@ -1,0 +1,169 @@
+//! The compiled network: integers only, one fixed meaning for every bit.
+//!
+//! A value `v` stands for the real number `v * step`. Each value has a proven interval `[lo, hi]` and lives in
+//! the ring of integers modulo `2^bits` (`bits <= 32`, words are `u32`), chosen so that the interval fits. The
+//! graph and its facts are public (both parties know them); weights and biases belong to the provider.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::graph::{Conv, Node, NodeId, Window};
+
+/// What a value means and where it lives.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Fact {
+    /// Real number that the integer 1 stands for.
+    pub step: f64,
+    /// Smallest possible integer, proven from the operation and its inputs.
+    pub lo: i64,
+    /// Largest possible integer.
+    pub hi: i64,
+    /// Width of the ring, 2..=32.
+    pub bits: u32,
+}
+
+/// `clamp((v + 2^(shift-1)) >> shift, lo, hi)`: round half up, then saturate (`shift = 0` adds nothing).
+/// A ReLU is `lo = 0`. All fields are public.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Rescale {
+    /// Bits dropped.
+    pub shift: u32,
+    /// Smallest result.
+    pub lo: i32,
+    /// Largest result.
+    pub hi: i32,
+}
+
+/// `c2 v^2 + c1 v + c0` on a rescaled value, rescaled again. Coefficients are public (Delphi's are one fixed
+/// polynomial; a learned scale belongs into the next linear layer).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Quadratic {
+    /// Coefficient of the square.
+    pub c2: i32,
+    /// Coefficient of the value.
+    pub c1: i32,
+    /// Constant term.
+    pub c0: i32,
+    /// Applied to the result.
+    pub rescale: Rescale,
+}
+
+/// A non-linear layer: maximum over a window (optional), rescale, quadratic (optional). The maximum comes
+/// first because it commutes with the monotone rescale and there are fewer values after it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Act {
+    /// Maximum over this window before all else.
+    pub max_pool: Option<Window>,
+    /// The rescale, with the ReLU or clip in its bounds.
+    pub rescale: Rescale,
+    /// A polynomial activation on the rescaled value.
+    pub quadratic: Option<Quadratic>,
+}
+
+/// An operation on integers modulo `2^bits`. Everything but `Linear` and `Act` is additive and data-independent,
+/// so that each party applies it to its own share.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Op {
+    /// The client's input.
+    Input,
+    /// A convolution or dense layer with the provider's weights and bias.
+    Linear {
+        /// Its shape.
+        conv: Conv,
+        /// Index into [`Model::weights`].
+        weights: usize,
+    },
+    /// A non-linear layer.
+    Act(Act),
+    /// `sum_i inputs[i] << shifts[i]`, all of one shape.
+    Add {
+        /// One shift per input.
+        shifts: Vec<u32>,
+    },
+    /// Sum over a window of each channel (average pooling without the division, which sits in the step).
+    SumPool(Window),
+    /// Inputs joined along the first axis.
+    Concat,
+    /// Zeros around an image: first and last channels, rows, columns as `[before, after]` each.
+    Pad {
+        /// Channels, height, width.
+        pads: [[usize; 2]; 3],
+    },
+    /// Every `step`-th index of `[start, end)` per axis.
+    Slice {
+        /// `(start, end, step)` per axis of the input.
+        ranges: Vec<(usize, usize, usize)>,
+    },
+    /// The same elements in the same order under another shape.
+    Reshape,
+    /// Axes reordered: output axis `i` is input axis `perm[i]`.
+    Transpose {
+        /// A permutation.
+        perm: Vec<usize>,
+    },
+}
+
+/// What the client learns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reveal {
+    /// All outputs.
+    Logits,
+    /// Only the index of the largest output (the lowest one of equals).
+    ArgMax,
+}
+
+/// The public half of a compiled network.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Graph {
+    /// Nodes in execution order; node 0 is the only `Input`.
+    pub nodes: Vec<Node<Op>>,
+    /// One per node.
+    pub facts: Vec<Fact>,
+    /// The value that is revealed.
+    pub output: NodeId,
+    /// How it is revealed.
+    pub reveal: Reveal,
+}
+
+/// One linear layer's secret parameters. `Debug` prints sizes only.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Weights {
+    /// `[out_channels][in_channels / groups][kernel_h][kernel_w]`.
+    pub weights: Vec<i32>,
+    /// One per output channel, at the scale of the accumulator.
+    pub bias: Vec<i32>,
+}
+
+impl fmt::Debug for Weights {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Weights({} weights, {} biases)", self.weights.len(), self.bias.len())
+    }
+}
+
+/// How an 8-bit image becomes the network's real input: `x = (pixel / 255 - mean[c]) / std[c]`, channels in the
+/// stated order. Part of the public half, so that a client needs nothing but the server's address.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Preprocess {
+    /// Per channel.
+    pub mean: Vec<f64>,
+    /// Per channel, all positive.
+    pub std: Vec<f64>,
+    /// Whether the first channel is blue.
+    pub bgr: bool,
+}
+
+/// A compiled network.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Model {
+    /// Name under which it is served.
+    pub name: String,
+    /// Public.
+    pub graph: Graph,
+    /// Public.
+    pub preprocess: Preprocess,
+    /// Names of the output classes, possibly none. Public.
+    pub labels: Vec<String>,
+    /// The provider's secret.
+    pub weights: Vec<Weights>,
+}
