@@ -1,0 +1,4 @@
+//! Where bytes go.
+
+pub mod mem;
+pub mod tcp;
