@@ -4,3 +4,4 @@
 pub mod fixed;
 pub mod float;
 pub mod graph;
+pub mod op;
