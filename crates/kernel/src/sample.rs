@@ -1,1 +1,169 @@
-//! To be written.
+//! Samplers of lattice cryptography and of masks.
+//!
+//! Secrets (ternary, centred binomial, words modulo 2^l) consume a number of random bytes that depends on the
+//! length only, without branches or table look-ups on them. [`uniform_mod_q`] rejects, hence runs in variable
+//! time; what it accepts and how long it takes are independent of each other.
+
+use rand::Rng;
+use zeroize::Zeroize;
+
+use crate::zq::Modulus;
+
+/// Pairs of bits of one sample of [`centred_binomial`].
+pub const CBD_PAIRS: u32 = 21;
+/// Variance of one sample of [`centred_binomial`].
+pub const CBD_VARIANCE: f64 = CBD_PAIRS as f64 / 2.0;
+
+/// Words drawn at a time.
+const CHUNK: usize = 512;
+
+/// Uniform in [0, p), by rejection from words of the length of p: one word of 8 bytes per trial, in order.
+pub fn uniform_mod_q(rng: &mut impl Rng, modulus: &Modulus, out: &mut [u64]) {
+    let mask = u64::MAX >> (64 - modulus.bits());
+    let mut bytes = [0; 8 * CHUNK];
+    let mut filled = 0;
+    while filled < out.len() {
+        let missing = &mut out[filled..];
+        let trials = missing.len().min(CHUNK);
+        rng.fill_bytes(&mut bytes[..8 * trials]);
+        let mut kept = 0;
+        for word in words(&bytes[..8 * trials]) {
+            let candidate = word & mask;
+            // Written always, advanced only when accepted: kept < trials here.
+            missing[kept] = candidate;
+            kept += usize::from(candidate < modulus.value());
+        }
+        filled += kept;
+    }
+    bytes.zeroize();
+}
+
+/// Uniform in [0, 2^bits).
+///
+/// # Panics
+/// If `bits` is not in 1..=32.
+pub fn uniform_pow2(rng: &mut impl Rng, bits: u32, out: &mut [u32]) {
+    assert!((1..=32).contains(&bits), "width of a word");
+    let mask = u32::MAX >> (32 - bits);
+    let mut bytes = [0; 4 * CHUNK];
+    for chunk in out.chunks_mut(CHUNK) {
+        let bytes = &mut bytes[..4 * chunk.len()];
+        rng.fill_bytes(bytes);
+        for (value, word) in chunk.iter_mut().zip(bytes.as_chunks().0) {
+            *value = u32::from_le_bytes(*word) & mask;
+        }
+    }
+    bytes.zeroize();
+}
+
+/// Uniform in {-1, 0, 1}: `floor(3 x / 2^64) - 1` for 64 uniform bits x, at distance below 2^-64 from uniform.
+pub fn ternary(rng: &mut impl Rng, out: &mut [i8]) {
+    // The high half of 3 x, from 32-bit halves.
+    map_words(rng, out, |x| ((3 * (x >> 32) + ((3 * (x & 0xffff_ffff)) >> 32)) >> 32) as i8 - 1);
+}
+
+/// The difference of two sums of 21 random bits: in [-21, 21], mean 0, variance 10.5 (standard deviation 3.24).
+///
+/// A sum of 21 bits minus another has the distribution of a sum of 42 bits minus 21, since 1 - b is a fair bit.
+pub fn centred_binomial(rng: &mut impl Rng, out: &mut [i8]) {
+    const MASK: u64 = (1 << (2 * CBD_PAIRS)) - 1;
+    map_words(rng, out, |x| (x & MASK).count_ones() as i8 - CBD_PAIRS as i8);
+}
+
+#[inline]
+fn map_words(rng: &mut impl Rng, out: &mut [i8], sample: impl Fn(u64) -> i8) {
+    let mut bytes = [0; 8 * CHUNK];
+    for chunk in out.chunks_mut(CHUNK) {
+        let bytes = &mut bytes[..8 * chunk.len()];
+        rng.fill_bytes(bytes);
+        for (value, word) in chunk.iter_mut().zip(words(bytes)) {
+            *value = sample(word);
+        }
+    }
+    bytes.zeroize();
+}
+
+#[inline]
+fn words(bytes: &[u8]) -> impl Iterator<Item = u64> {
+    bytes.as_chunks().0.iter().map(|b| u64::from_le_bytes(*b))
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+    use rand::rngs::StdRng;
+
+    use super::*;
+    use crate::zq::ntt_primes;
+
+    /// sum (observed - expected)^2 / expected.
+    fn chi_square(observed: &[usize], expected: &[f64]) -> f64 {
+        observed.iter().zip(expected).map(|(&o, e)| (o as f64 - e).powi(2) / e).sum()
+    }
+
+    #[test]
+    fn ternary_is_uniform() {
+        let mut out = vec![0; 90_000];
+        ternary(&mut StdRng::seed_from_u64(1), &mut out);
+        let counts = [-1, 0, 1].map(|t| out.iter().filter(|&&v| v == t).count());
+        assert_eq!(counts.iter().sum::<usize>(), out.len());
+        // 2 degrees of freedom: 18.4 has probability 10^-4.
+        assert!(chi_square(&counts, &[30_000.0; 3]) < 18.4, "{counts:?}");
+    }
+
+    #[test]
+    fn ternary_formula() {
+        for x in [0, u64::MAX, u64::MAX / 3, u64::MAX / 3 + 1, u64::MAX / 3 * 2, u64::MAX / 3 * 2 + 1] {
+            let halves = (3 * (x >> 32) + ((3 * (x & 0xffff_ffff)) >> 32)) >> 32;
+            assert_eq!(u128::from(halves), (3 * u128::from(x)) >> 64);
+        }
+    }
+
+    #[test]
+    fn binomial_has_its_distribution() {
+        let count = 200_000;
+        let mut out = vec![0; count];
+        centred_binomial(&mut StdRng::seed_from_u64(2), &mut out);
+        let mut observed = [0; 43];
+        out.iter().for_each(|&v| observed[(v + 21) as usize] += 1);
+        let mut expected = [0.0; 43];
+        let mut probability = 0.5_f64.powi(42);
+        for (k, e) in expected.iter_mut().enumerate() {
+            *e = probability * count as f64;
+            probability *= (42 - k) as f64 / (k + 1) as f64;
+        }
+        // The 25 central classes hold all but 10^-4 of the mass: 24 to 25 degrees of freedom.
+        assert!(chi_square(&observed[9..34], &expected[9..34]) < 60.0);
+        let variance = out.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>() / count as f64;
+        assert!((variance - CBD_VARIANCE).abs() < 0.15, "{variance}");
+    }
+
+    #[test]
+    fn uniform_words() {
+        let modulus = Modulus::new(1_572_869).unwrap();
+        let mut out = vec![0; 160_000];
+        uniform_mod_q(&mut StdRng::seed_from_u64(3), &modulus, &mut out);
+        assert!(out.iter().all(|&v| v < modulus.value()));
+        let mut counts = [0; 16];
+        out.iter().for_each(|&v| counts[(v * 16 / modulus.value()) as usize] += 1);
+        assert!(chi_square(&counts, &[10_000.0; 16]) < 45.0, "{counts:?}");
+
+        let mut out = vec![0; 160_000];
+        uniform_pow2(&mut StdRng::seed_from_u64(4), 20, &mut out);
+        let mut counts = [0; 16];
+        out.iter().for_each(|&v| counts[(v >> 16) as usize] += 1);
+        assert!(chi_square(&counts, &[10_000.0; 16]) < 45.0, "{counts:?}");
+    }
+
+    #[test]
+    fn same_seed_same_values() {
+        let modulus = Modulus::new(ntt_primes(50, 1024, 1)[0]).unwrap();
+        let draw = |seed| {
+            let mut out = vec![0; 1_300];
+            uniform_mod_q(&mut StdRng::seed_from_u64(seed), &modulus, &mut out);
+            out
+        };
+        assert_eq!(draw(5), draw(5));
+        assert_ne!(draw(5), draw(6));
+    }
+}
