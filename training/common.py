@@ -1,0 +1,132 @@
+"""What every recipe shares: the idx reader, the augmentation, the training loop, folding and ONNX export."""
+
+import gzip
+import struct
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+import torch.nn.functional as F
+from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor, nn
+
+OPSET = 17
+IMAGES_MAGIC, LABELS_MAGIC = 0x803, 0x801
+
+
+def read_mnist(directory: Path, split: str) -> tuple[Tensor, Tensor]:
+    """Images [n, 1, 28, 28] in pixel/255 and labels [n] of `split` ("train" or "t10k")."""
+
+    def read_idx(kind: str, magic: int, rank: int) -> np.ndarray:
+        path = directory / f"{split}-{kind}-idx{rank}-ubyte.gz"
+        raw = gzip.decompress(path.read_bytes())
+        found, *shape = struct.unpack_from(f">{1 + rank}I", raw)
+        if found != magic:
+            raise ValueError(f"{path}: magic {found:#x}, expected {magic:#x}")
+        return np.frombuffer(raw, np.uint8, offset=4 * (1 + rank)).reshape(shape)
+
+    images = torch.tensor(read_idx("images", IMAGES_MAGIC, 3), dtype=torch.float32)
+    labels = torch.tensor(read_idx("labels", LABELS_MAGIC, 1), dtype=torch.int64)
+    return images.unsqueeze(1) / 255, labels
+
+
+def augment(images: Tensor) -> Tensor:
+    """A random affine map and a smooth elastic field for each image.
+
+    Rotation +-12 degrees, scale +-12 %, shear +-0.12, shift +-2 px, elastic displacement of about 0.7 px that
+    varies over a quarter of the image.
+    """
+    n, _, height, width = images.shape
+
+    def uniform(limit: float) -> Tensor:
+        return (2 * torch.rand(n) - 1) * limit
+
+    angle, shear = torch.deg2rad(uniform(12)), uniform(0.12)
+    scale_x, scale_y = 1 + uniform(0.12), 1 + uniform(0.12)
+    cos, sin = torch.cos(angle), torch.sin(angle)
+    rows = [
+        torch.stack([cos * scale_x, (shear * cos - sin) * scale_y, uniform(4 / width)], 1),
+        torch.stack([sin * scale_x, (shear * sin + cos) * scale_y, uniform(4 / height)], 1),
+    ]
+    grid = F.affine_grid(torch.stack(rows, 1), list(images.shape), align_corners=False)
+    field = F.interpolate(0.05 * torch.randn(n, 2, 4, 4), (height, width), mode="bicubic", align_corners=True)
+    return F.grid_sample(images, grid + field.permute(0, 2, 3, 1), align_corners=False)
+
+
+def train(model: nn.Module, epochs: int, batches, loss_of, peak_rate: float = 3e-3) -> None:
+    """AdamW without decay, one cycle up to `peak_rate`, gradients clipped to norm 1.
+
+    `batches(epoch)` returns one epoch's list of batches, always equally many; `loss_of(model, batch)` its loss.
+    """
+    optimiser = torch.optim.AdamW(model.parameters(), weight_decay=0.0)
+    schedule = None
+    for epoch in range(epochs):
+        epoch_batches = batches(epoch)
+        if schedule is None:
+            schedule = torch.optim.lr_scheduler.OneCycleLR(
+                optimiser, peak_rate, epochs=epochs, steps_per_epoch=len(epoch_batches)
+            )
+        model.train()
+        total = 0.0
+        for batch in epoch_batches:
+            optimiser.zero_grad()
+            loss = loss_of(model, batch)
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimiser.step()
+            schedule.step()
+            total += loss.item()
+        print(f"  epoch {epoch + 1:3}/{epochs}  loss {total / len(epoch_batches):.4f}", flush=True)
+    model.eval()
+
+
+@torch.no_grad()
+def logits(model: nn.Module, images: Tensor) -> Tensor:
+    """Outputs of `model`, in evaluation mode, batch by batch."""
+    model.eval()
+    return torch.cat([model(batch) for batch in images.split(1000)])
+
+
+def accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> float:
+    """Share of correctly classified images in percent."""
+    return 100 * (logits(model, images).argmax(1) == labels).double().mean().item()
+
+
+@torch.no_grad()
+def fold_batch_norm(linear: nn.Module, norm: nn.Module) -> tuple[Tensor, Tensor]:
+    """Weight and bias of the one layer that equals `norm(linear(x))` in evaluation mode."""
+    gain = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+    weight = linear.weight * gain.reshape(-1, *[1] * (linear.weight.dim() - 1))
+    bias = torch.zeros_like(gain) if linear.bias is None else linear.bias
+    return weight, norm.bias + (bias - norm.running_mean) * gain
+
+
+class OnnxChain:
+    """Writes a network that is a chain of layers as ONNX, all weights inside the file."""
+
+    def __init__(self, name: str, input_shape: list[int]):
+        self.name = name
+        self.input = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", *input_shape])
+        self.value = "image"
+        self.nodes, self.tensors = [], []
+
+    def add(self, op: str, name: str, *tensors: Tensor, **attributes) -> None:
+        """Appends node `name`; its tensors are named `name.weight` and `name.bias`."""
+        inputs = [self.value]
+        for tensor, role in zip(tensors, ["weight", "bias"], strict=False):
+            inputs.append(f"{name}.{role}")
+            array = np.ascontiguousarray(tensor.detach().numpy(), dtype=np.float32)
+            self.tensors.append(numpy_helper.from_array(array, inputs[-1]))
+        self.nodes.append(helper.make_node(op, inputs, [name], name, **attributes))
+        self.value = name
+
+    def save(self, path: Path, classes: int) -> None:
+        """Checks the graph and writes it to `path`."""
+        output = helper.make_tensor_value_info(self.value, TensorProto.FLOAT, ["n", classes])
+        graph = helper.make_graph(self.nodes, self.name, [self.input], [output], self.tensors)
+        model = helper.make_model(
+            graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8, producer_name="phineus-training"
+        )
+        onnx.checker.check_model(model, full_check=True)
+        onnx.save(model, path)
