@@ -1,2 +1,31 @@
-//! Project tasks.
-fn main() {}
+//! Project tasks: `cargo xtask test` runs all tests, `cargo xtask check` everything else a change must pass.
+#![forbid(unsafe_code)]
+
+mod cargo;
+mod check;
+mod test;
+
+use std::process::ExitCode;
+
+/// What a task ends with: done, or the reason it failed.
+type Outcome = Result<(), String>;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let outcome = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["test"] => test::run(),
+        ["check"] => check::run(),
+        _ => Err(USAGE.into()),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(reason) => {
+            eprintln!("{reason}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+const USAGE: &str = "usage: cargo xtask TASK
+  test    all tests, by cargo-nextest where it is installed, and the examples in the documentation
+  check   format, lints, documentation, layering, unsafe code, licences, file sizes, seeded generators";
