@@ -3,10 +3,25 @@
 //! A value `v` stands for the real number `v * step`. Each value has a proven interval `[lo, hi]` and lives in
 //! the ring of integers modulo `2^bits` (`bits <= 32`, words are `u32`), chosen so that the interval fits. The
 //! graph and its facts are public (both parties know them); weights and biases belong to the provider.
+//!
+//! A value that depends on weights without an [`Act`] in between has a proven interval that would tell sums of
+//! weights; its fact therefore states nothing but the ring: `lo = -2^(bits-1)`, and `hi = 2^(bits-1) - 1` less the
+//! rounding term of the [`Rescale`] that reads it. Between nodes rings only shrink: a node other than an [`Act`] is
+//! never wider than what it reads, so that shares pass by a reduction.
+
+mod encode;
+mod interval;
+mod validate;
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+
+pub use encode::EncodeError;
+pub(crate) use interval::additive;
+pub use interval::{Interval, bits_for};
+pub(crate) use validate::check_companions;
+pub use validate::{Fault, GraphError, limits};
 
 use crate::graph::{Conv, Node, NodeId, Window};
 
@@ -23,6 +38,21 @@ pub struct Fact {
     pub bits: u32,
 }
 
+impl Fact {
+    /// The representative of `word` modulo `2^bits` in `[-2^(bits-1), 2^(bits-1))`; higher bits are ignored.
+    #[must_use]
+    pub fn to_signed(&self, word: u32) -> i32 {
+        let unused = 32 - self.bits;
+        ((word << unused) as i32) >> unused
+    }
+
+    /// `2^bits - 1`.
+    #[must_use]
+    pub fn mask(&self) -> u32 {
+        u32::MAX >> (32 - self.bits)
+    }
+}
+
 /// `clamp((v + 2^(shift-1)) >> shift, lo, hi)`: round half up, then saturate (`shift = 0` adds nothing).
 /// A ReLU is `lo = 0`. All fields are public.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -33,6 +63,20 @@ pub struct Rescale {
     pub lo: i32,
     /// Largest result.
     pub hi: i32,
+}
+
+impl Rescale {
+    /// What is added before the shift: `2^(shift-1)`, or 0.
+    #[must_use]
+    pub fn half(&self) -> i64 {
+        (1i64 << self.shift) >> 1
+    }
+
+    /// The rescaled value; `|v| < 2^62`.
+    #[must_use]
+    pub fn apply(&self, v: i64) -> i64 {
+        ((v + self.half()) >> self.shift).clamp(self.lo.into(), self.hi.into())
+    }
 }
 
 /// `c2 v^2 + c1 v + c0` on a rescaled value, rescaled again. Coefficients are public (Delphi's are one fixed
@@ -49,6 +93,14 @@ pub struct Quadratic {
     pub rescale: Rescale,
 }
 
+impl Quadratic {
+    /// The polynomial before its rescale.
+    #[must_use]
+    pub fn evaluate(&self, v: i64) -> i64 {
+        (i64::from(self.c2) * v + i64::from(self.c1)) * v + i64::from(self.c0)
+    }
+}
+
 /// A non-linear layer: maximum over a window (optional), rescale, quadratic (optional). The maximum comes
 /// first because it commutes with the monotone rescale and there are fewer values after it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -59,6 +111,15 @@ pub struct Act {
     pub rescale: Rescale,
     /// A polynomial activation on the rescaled value.
     pub quadratic: Option<Quadratic>,
+}
+
+impl Act {
+    /// The function of one (pooled) value.
+    #[must_use]
+    pub fn apply(&self, v: i64) -> i64 {
+        let v = self.rescale.apply(v);
+        self.quadratic.map_or(v, |q| q.rescale.apply(q.evaluate(v)))
+    }
 }
 
 /// An operation on integers modulo `2^bits`. Everything but `Linear` and `Act` is additive and data-independent,
@@ -124,6 +185,30 @@ pub struct Graph {
     pub output: NodeId,
     /// How it is revealed.
     pub reveal: Reveal,
+}
+
+impl Graph {
+    /// The same graph as the client may see it: the steps of inner values, which tell the scales of the weights,
+    /// are zero.
+    #[must_use]
+    pub fn public_view(&self) -> Self {
+        let mut view = self.clone();
+        for (id, fact) in view.facts.iter_mut().enumerate() {
+            if id != 0 && id != self.output {
+                fact.step = 0.0;
+            }
+        }
+        view
+    }
+
+    /// Number of values that a user of the network sees: the outputs, or one index.
+    #[must_use]
+    pub fn revealed_len(&self) -> usize {
+        match self.reveal {
+            Reveal::Logits => self.nodes.get(self.output).map_or(0, Node::len),
+            Reveal::ArgMax => 1,
+        }
+    }
 }
 
 /// One linear layer's secret parameters. `Debug` prints sizes only.

@@ -1,7 +1,11 @@
 //! Neural networks as data: ONNX in, integers out, and the clear-text reference that every private engine must
 //! equal bit for bit. No cryptography.
 
+pub mod exec;
 pub mod fixed;
 pub mod float;
 pub mod graph;
+pub mod onnx;
 pub mod op;
+pub mod phn;
+pub mod reference;
