@@ -8,13 +8,13 @@ use std::ops::{BitAnd, BitAndAssign, BitXor, BitXorAssign};
 
 use rand::CryptoRng;
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
-use zeroize::Zeroize;
+use zeroize::DefaultIsZeroes;
 
 // Slices of blocks are encrypted in place as slices of bytes.
 const _: () = assert!(cfg!(target_endian = "little"), "blocks are laid out for little-endian machines");
 
 /// 128 bits. Always treated as a secret: `Debug` prints no contents and comparison is constant-time only.
-#[derive(Clone, Copy, Default, Zeroize)]
+#[derive(Clone, Copy, Default)]
 #[repr(transparent)]
 pub struct Block(pub u128);
 
@@ -117,6 +117,8 @@ impl BitAndAssign for Block {
         self.0 &= other.0;
     }
 }
+
+impl DefaultIsZeroes for Block {}
 
 impl From<[u8; 16]> for Block {
     fn from(bytes: [u8; 16]) -> Self {
