@@ -14,6 +14,8 @@
 //!
 //! Time depends on the shapes and on whether A has wide weights, never on the values of B.
 
+use std::cell::RefCell;
+
 use rayon::prelude::*;
 
 use crate::cpu::Backend;
@@ -34,6 +36,11 @@ const BLOCK_PAIRS: usize = 512;
 const BLOCK_COLUMNS: usize = 8 * COLUMNS;
 /// Up to this many columns are computed one by one.
 const FEW_COLUMNS: usize = 4;
+
+thread_local! {
+    /// Room for a block of strips: fresh memory would cost as much as a small product.
+    static STRIPS: RefCell<Vec<u32>> = const { RefCell::new(Vec::new()) };
+}
 
 /// A tile of the result, row-major.
 type Tile = [[u32; COLUMNS]; ROWS];
@@ -137,6 +144,8 @@ impl std::fmt::Debug for Weights {
     }
 }
 
+type ColumnKernel = fn(&[u32], &[u32], &[u32]) -> [u32; ROWS];
+
 /// The functions that differ between backends.
 #[derive(Clone, Copy)]
 struct Kernel {
@@ -145,7 +154,7 @@ struct Kernel {
     /// Panel block (pairs x [`ROWS`]) times strip block (pairs x 2 x [`COLUMNS`]: a row of low, a row of high halves).
     tile: fn(&[u32], &[u32], &mut Tile),
     /// Panel (pairs x [`ROWS`], an even number of pairs) times a column given as low and high pairs.
-    column: fn(&[u32], &[u32], &[u32]) -> [u32; ROWS],
+    column: ColumnKernel,
 }
 
 impl Kernel {
@@ -174,8 +183,18 @@ fn product(kernel: Kernel, k: usize, a: &[u32], n: usize, b: &[u32], c: &mut [u3
     if n <= FEW_COLUMNS {
         return columns(kernel, k, a, n, b, c);
     }
+    STRIPS.with_borrow_mut(|strips| {
+        let len = padded_pairs(k).min(BLOCK_PAIRS) * 2 * BLOCK_COLUMNS.min(n.next_multiple_of(COLUMNS));
+        if strips.len() < len {
+            strips.resize(len, 0);
+        }
+        blocks(kernel, k, a, n, b, c, strips);
+    });
+}
+
+/// [`product`] with room for the strips of one block.
+fn blocks(kernel: Kernel, k: usize, a: &[u32], n: usize, b: &[u32], c: &mut [u32], strips: &mut [u32]) {
     let pairs = padded_pairs(k);
-    let mut strips = vec![0; pairs.min(BLOCK_PAIRS) * 2 * BLOCK_COLUMNS.min(n.next_multiple_of(COLUMNS))];
     let mut tile = Tile::default();
     for j in (0..n).step_by(BLOCK_COLUMNS) {
         let width = BLOCK_COLUMNS.min(n - j);
