@@ -225,7 +225,9 @@ mod tests {
     fn any_split_gives_the_same_stream() {
         let mut whole = vec![0; 5000];
         Prg::new([7; 16]).fill_bytes(&mut whole);
-        for sizes in [&[1, 2, 3, 500, 4494][..], &[256, 256, 4488], &[1024, 17, 3959], &[5000], &[255, 2, 4743]] {
+        for sizes in
+            [&[1, 2, 3, 500, 4494][..], &[256, 256, 4488], &[1024, 17, 3959], &[5000], &[255, 2, 4743]]
+        {
             let mut prg = Prg::new([7; 16]);
             let mut parts = vec![];
             for &n in sizes {

@@ -90,6 +90,12 @@ impl Bits {
         }
     }
 
+    /// Bytes made by this crate: canonical by construction.
+    pub(crate) fn from_packed(bytes: Vec<u8>, len: usize) -> Self {
+        debug_assert_eq!(bytes.len(), len.div_ceil(8));
+        Self { bytes, len }
+    }
+
     /// The packed bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {

@@ -107,7 +107,12 @@ impl<R: Role> Sender<R> {
         let reply = channel.recv_bytes(SETUP_REPLY, POINT + pprf::MESSAGE).await?;
         let (point, message) = reply.split_at(POINT);
         let seeds = pprf::hold(session, &delta, &base.finish(point)?, message)?;
-        Ok(Self { delta, streams: streams(seeds), state: State::new(session, &points, &reply), role: PhantomData })
+        Ok(Self {
+            delta,
+            streams: streams(seeds),
+            state: State::new(session, &points, &reply),
+            role: PhantomData,
+        })
     }
 
     /// The offset.
@@ -194,7 +199,11 @@ impl<R: Role> Receiver<R> {
     ///
     /// # Errors
     /// [`ChannelError`] if the channel fails; after that every further call fails.
-    pub async fn extend(&mut self, channel: &mut Channel<R>, choices: &Bits) -> Result<Vec<Block>, ChannelError> {
+    pub async fn extend(
+        &mut self,
+        channel: &mut Channel<R>,
+        choices: &Bits,
+    ) -> Result<Vec<Block>, ChannelError> {
         self.state.enter()?;
         let mut out = Vec::with_capacity(choices.len());
         for start in (0..choices.len()).step_by(CHUNK) {
@@ -241,7 +250,8 @@ impl<R: Role> Receiver<R> {
     /// Appends the check to the corrections.
     fn prove(&mut self, count: usize, c: &[u8], columns: &[u8], message: &mut Vec<u8>) {
         let universal = self.state.challenge(count, message);
-        let tags: Vec<Block> = columns.par_chunks(stride(count)).map(|column| hash(&universal, column)).collect();
+        let tags: Vec<Block> =
+            columns.par_chunks(stride(count)).map(|column| hash(&universal, column)).collect();
         message.extend(hash(&universal, c).to_bytes());
         message.extend(self.state.digest(&tags).as_bytes());
     }

@@ -39,10 +39,13 @@ async fn many_extensions_are_correlated_fresh_and_cost_what_is_promised() {
     let setup = (server.traffic(), setup_cost());
     assert_eq!((setup.0.sent, setup.0.received), (setup.1.sender_to_receiver, setup.1.receiver_to_sender));
     let mut seen = std::collections::HashSet::new();
-    for (round, n) in [1, 127, 128, 129, 1000, CHUNK, CHUNK + 1, 2 * CHUNK + 300, 0, 5].into_iter().enumerate() {
+    for (round, n) in
+        [1, 127, 128, 129, 1000, CHUNK, CHUNK + 1, 2 * CHUNK + 300, 0, 5].into_iter().enumerate()
+    {
         let choices = random_bits(n, round as u8);
         let before = (client.traffic(), server.traffic());
-        let (keys, labels) = tokio::join!(sender.extend(&mut server, n), receiver.extend(&mut client, &choices));
+        let (keys, labels) =
+            tokio::join!(sender.extend(&mut server, n), receiver.extend(&mut client, &choices));
         let keys = keys.unwrap();
         assert_correlated(sender.delta(), &keys, &labels.unwrap(), &choices);
         assert!(keys.iter().all(|k| seen.insert(k.0)), "a label came twice");

@@ -1,0 +1,286 @@
+//! Construction of circuits with constants folded and negations free.
+
+use super::circuit::{Circuit, Gate, Output};
+
+/// A bit while a circuit is built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bit {
+    /// Known to everybody.
+    Const(bool),
+    /// A wire, negated if `inverted`.
+    Wire {
+        /// Its number.
+        id: u32,
+        /// Whether it is negated.
+        inverted: bool,
+    },
+}
+
+/// The constant 0.
+pub const ZERO: Bit = Bit::Const(false);
+/// The constant 1.
+pub const ONE: Bit = Bit::Const(true);
+
+impl std::ops::Not for Bit {
+    type Output = Self;
+
+    fn not(self) -> Self {
+        match self {
+            Self::Const(bit) => Self::Const(!bit),
+            Self::Wire { id, inverted } => Self::Wire { id, inverted: !inverted },
+        }
+    }
+}
+
+/// Collects gates; [`Builder::finish`] drops the unused ones and assigns slots.
+///
+/// Wires are numbered: inputs of the garbler, inputs of the evaluator, results of gates.
+#[derive(Debug, Clone)]
+pub struct Builder {
+    garbler_inputs: usize,
+    evaluator_inputs: usize,
+    gates: Vec<Gate>,
+}
+
+impl Builder {
+    /// A builder for circuits with so many inputs.
+    #[must_use]
+    pub fn new(garbler_inputs: usize, evaluator_inputs: usize) -> Self {
+        Self { garbler_inputs, evaluator_inputs, gates: vec![] }
+    }
+
+    /// Bits `start..start + len` of the garbler's input.
+    ///
+    /// # Panics
+    /// If there are fewer inputs.
+    #[must_use]
+    pub fn garbler(&self, start: usize, len: usize) -> Vec<Bit> {
+        assert!(start + len <= self.garbler_inputs, "garbler's inputs");
+        (start..start + len).map(wire).collect()
+    }
+
+    /// Bits `start..start + len` of the evaluator's input.
+    ///
+    /// # Panics
+    /// If there are fewer inputs.
+    #[must_use]
+    pub fn evaluator(&self, start: usize, len: usize) -> Vec<Bit> {
+        assert!(start + len <= self.evaluator_inputs, "evaluator's inputs");
+        (start..start + len).map(|i| wire(self.garbler_inputs + i)).collect()
+    }
+
+    /// `a + b`.
+    pub fn xor(&mut self, a: Bit, b: Bit) -> Bit {
+        match (a, b) {
+            (Bit::Const(c), x) | (x, Bit::Const(c)) => {
+                if c {
+                    !x
+                } else {
+                    x
+                }
+            }
+            (Bit::Wire { id: a, inverted: i }, Bit::Wire { id: b, inverted: j }) if a == b => {
+                Bit::Const(i ^ j)
+            }
+            (Bit::Wire { id: a, inverted: i }, Bit::Wire { id: b, inverted: j }) => {
+                let id = self.push(|out| Gate::Xor { a, b, out });
+                Bit::Wire { id, inverted: i ^ j }
+            }
+        }
+    }
+
+    /// `a b`.
+    pub fn and(&mut self, a: Bit, b: Bit) -> Bit {
+        match (a, b) {
+            (Bit::Const(false), _) | (_, Bit::Const(false)) => ZERO,
+            (Bit::Const(true), x) | (x, Bit::Const(true)) => x,
+            (Bit::Wire { id: p, .. }, Bit::Wire { id: q, .. }) if p == q => {
+                if a == b {
+                    a
+                } else {
+                    ZERO
+                }
+            }
+            (Bit::Wire { id: a, inverted: invert_a }, Bit::Wire { id: b, inverted: invert_b }) => {
+                let id = self.push(|out| Gate::And { a, b, out, invert_a, invert_b });
+                Bit::Wire { id, inverted: false }
+            }
+        }
+    }
+
+    /// `a or b`: one AND.
+    pub fn or(&mut self, a: Bit, b: Bit) -> Bit {
+        !self.and(!a, !b)
+    }
+
+    /// `a` if `s`, else `b`: one AND.
+    pub fn select(&mut self, s: Bit, a: Bit, b: Bit) -> Bit {
+        let difference = self.xor(a, b);
+        let chosen = self.and(s, difference);
+        self.xor(b, chosen)
+    }
+
+    /// The circuit with these outputs.
+    #[must_use]
+    pub fn finish(self, outputs: &[Bit]) -> Circuit {
+        let inputs = self.garbler_inputs + self.evaluator_inputs;
+        let last_use = self.last_uses(outputs);
+        let mut slots = Slots::new(&last_use, inputs);
+        let mut gates = vec![];
+        let mut and_count = 0;
+        for (i, gate) in self.gates.into_iter().enumerate() {
+            if last_use[inputs + i] == UNUSED {
+                continue;
+            }
+            let (Gate::Xor { a, b, .. } | Gate::And { a, b, .. }) = gate;
+            let (slot_a, slot_b) = (slots.of(a), slots.of(b));
+            for operand in [a, b] {
+                if last_use[operand as usize] == i {
+                    slots.release(operand);
+                }
+            }
+            let out = slots.take(inputs + i);
+            gates.push(match gate {
+                Gate::Xor { .. } => Gate::Xor { a: slot_a, b: slot_b, out },
+                Gate::And { invert_a, invert_b, .. } => {
+                    and_count += 1;
+                    Gate::And { a: slot_a, b: slot_b, out, invert_a, invert_b }
+                }
+            });
+        }
+        let place = |bit: &Bit| match *bit {
+            Bit::Const(bit) => Output::Const(bit),
+            Bit::Wire { id, inverted } => Output::Slot { slot: slots.of(id), inverted },
+        };
+        Circuit {
+            garbler_inputs: self.garbler_inputs,
+            evaluator_inputs: self.evaluator_inputs,
+            outputs: outputs.iter().map(place).collect(),
+            gates,
+            slots: slots.count,
+            and_count,
+        }
+    }
+
+    /// Per wire the last gate that reads it, [`OUTPUT`] if it is an output, [`UNUSED`] if nothing needs it.
+    fn last_uses(&self, outputs: &[Bit]) -> Vec<usize> {
+        let inputs = self.garbler_inputs + self.evaluator_inputs;
+        let mut last_use = vec![UNUSED; inputs + self.gates.len()];
+        for output in outputs {
+            if let Bit::Wire { id, .. } = output {
+                last_use[*id as usize] = OUTPUT;
+            }
+        }
+        for (i, gate) in self.gates.iter().enumerate().rev() {
+            if last_use[inputs + i] != UNUSED {
+                let (Gate::Xor { a, b, .. } | Gate::And { a, b, .. }) = *gate;
+                for operand in [a, b] {
+                    let last = &mut last_use[operand as usize];
+                    if *last == UNUSED {
+                        *last = i;
+                    }
+                }
+            }
+        }
+        last_use
+    }
+
+    fn push(&mut self, gate: impl FnOnce(u32) -> Gate) -> u32 {
+        let id = (self.garbler_inputs + self.evaluator_inputs + self.gates.len()) as u32;
+        self.gates.push(gate(id));
+        id
+    }
+}
+
+const UNUSED: usize = usize::MAX;
+const OUTPUT: usize = usize::MAX - 1;
+
+fn wire(id: usize) -> Bit {
+    Bit::Wire { id: id as u32, inverted: false }
+}
+
+/// Assignment of wires to slots; a slot is reused as soon as its wire is dead.
+struct Slots {
+    of_wire: Vec<u32>,
+    free: Vec<u32>,
+    count: usize,
+}
+
+impl Slots {
+    fn new(last_use: &[usize], inputs: usize) -> Self {
+        let mut of_wire = vec![u32::MAX; last_use.len()];
+        let mut free = vec![];
+        for (i, slot) in of_wire.iter_mut().enumerate().take(inputs) {
+            *slot = i as u32;
+            if last_use[i] == UNUSED {
+                free.push(i as u32);
+            }
+        }
+        Self { of_wire, free, count: inputs }
+    }
+
+    fn of(&self, wire: u32) -> u32 {
+        self.of_wire[wire as usize]
+    }
+
+    fn release(&mut self, wire: u32) {
+        self.free.push(self.of_wire[wire as usize]);
+    }
+
+    fn take(&mut self, wire: usize) -> u32 {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.count += 1;
+            self.count as u32 - 1
+        });
+        self.of_wire[wire] = slot;
+        slot
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn constants_and_equal_wires_fold() {
+        let mut b = Builder::new(1, 1);
+        let (x, y) = (b.garbler(0, 1)[0], b.evaluator(0, 1)[0]);
+        assert_eq!(b.xor(x, ONE), !x);
+        assert_eq!(b.xor(x, x), ZERO);
+        assert_eq!(b.xor(x, !x), ONE);
+        assert_eq!(b.and(x, ONE), x);
+        assert_eq!(b.and(ZERO, y), ZERO);
+        assert_eq!(b.and(x, x), x);
+        assert_eq!(b.and(x, !x), ZERO);
+        assert_eq!(b.or(y, ONE), ONE);
+        assert_eq!(b.select(y, ONE, ZERO), y);
+        assert_eq!(b.clone().finish(&[x, y, ONE]).gates().len(), 0);
+        let used = b.and(x, !y);
+        let _unused = b.and(used, y);
+        let circuit = b.finish(&[!used, ONE]);
+        assert_eq!((circuit.and_count(), circuit.gates().len()), (1, 1));
+        for i in 0..4 {
+            let (x, y) = (i & 1 == 1, i & 2 == 2);
+            assert_eq!(circuit.eval(&[x], &[y]), [!(x & !y), true]);
+        }
+    }
+
+    #[test]
+    fn dead_slots_are_reused_and_shared_wires_are_not() {
+        let mut b = Builder::new(2, 0);
+        let x = b.garbler(0, 2);
+        let mut a = x[0];
+        for _ in 0..50 {
+            let t = b.xor(a, x[1]);
+            a = b.and(t, !x[0]);
+            a = b.xor(a, t);
+        }
+        let circuit = b.finish(&[a, x[0], a]);
+        assert!(circuit.slots() <= 4, "{}", circuit.slots());
+        for i in 0..4 {
+            let (p, q) = (i & 1 == 1, i & 2 == 2);
+            let expected = (0..50).fold(p, |a, _| ((a ^ q) & !p) ^ a ^ q);
+            assert_eq!(circuit.eval(&[p, q], &[]), [expected, p, expected]);
+        }
+    }
+}

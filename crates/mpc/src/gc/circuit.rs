@@ -1,0 +1,139 @@
+//! Boolean circuits in execution order on a small set of reused slots.
+
+use super::{AND_BYTES, LANES};
+
+/// A gate. Operands and result are slots; the result may overwrite an operand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gate {
+    /// `out = a + b`, free.
+    Xor {
+        /// First operand.
+        a: u32,
+        /// Second operand.
+        b: u32,
+        /// Result.
+        out: u32,
+    },
+    /// `out = (a + invert_a)(b + invert_b)`.
+    And {
+        /// First operand.
+        a: u32,
+        /// Second operand.
+        b: u32,
+        /// Result.
+        out: u32,
+        /// Whether the first operand is negated.
+        invert_a: bool,
+        /// Whether the second operand is negated.
+        invert_b: bool,
+    },
+}
+
+/// Where an output bit comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Output {
+    /// A constant.
+    Const(bool),
+    /// A slot after the last gate, negated if `inverted`.
+    Slot {
+        /// The slot.
+        slot: u32,
+        /// Whether it is negated.
+        inverted: bool,
+    },
+}
+
+/// A circuit of XOR, AND and free negations. Made by [`Builder`](super::builder::Builder).
+///
+/// Before the first gate, slots `0..garbler_inputs` hold the garbler's inputs and the next `evaluator_inputs` the
+/// evaluator's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Circuit {
+    pub(super) garbler_inputs: usize,
+    pub(super) evaluator_inputs: usize,
+    pub(super) gates: Vec<Gate>,
+    pub(super) outputs: Vec<Output>,
+    pub(super) slots: usize,
+    pub(super) and_count: usize,
+}
+
+impl Circuit {
+    /// Input bits of the garbler per instance.
+    #[must_use]
+    pub fn garbler_inputs(&self) -> usize {
+        self.garbler_inputs
+    }
+
+    /// Input bits of the evaluator per instance.
+    #[must_use]
+    pub fn evaluator_inputs(&self) -> usize {
+        self.evaluator_inputs
+    }
+
+    /// Output bits per instance.
+    #[must_use]
+    pub fn outputs(&self) -> usize {
+        self.outputs.len()
+    }
+
+    /// AND gates per instance.
+    #[must_use]
+    pub fn and_count(&self) -> usize {
+        self.and_count
+    }
+
+    /// Gates in execution order.
+    #[must_use]
+    pub fn gates(&self) -> &[Gate] {
+        &self.gates
+    }
+
+    /// Slots of working memory.
+    #[must_use]
+    pub fn slots(&self) -> usize {
+        self.slots
+    }
+
+    /// Bytes of the tables of `instances` instances.
+    #[must_use]
+    pub fn table_bytes(&self, instances: usize) -> usize {
+        instances * self.and_count * AND_BYTES
+    }
+
+    /// Tweaks used by `instances` instances.
+    #[must_use]
+    pub fn tweaks(&self, instances: usize) -> u128 {
+        instances.div_ceil(LANES) as u128 * self.batch_tweaks()
+    }
+
+    /// Evaluation in the clear: what garbling must equal. Variable time.
+    ///
+    /// # Panics
+    /// If the number of inputs is wrong.
+    #[must_use]
+    pub fn eval(&self, garbler: &[bool], evaluator: &[bool]) -> Vec<bool> {
+        assert_eq!(garbler.len(), self.garbler_inputs, "garbler's inputs");
+        assert_eq!(evaluator.len(), self.evaluator_inputs, "evaluator's inputs");
+        let mut slots = vec![false; self.slots];
+        slots[..garbler.len()].copy_from_slice(garbler);
+        slots[garbler.len()..][..evaluator.len()].copy_from_slice(evaluator);
+        for gate in &self.gates {
+            match *gate {
+                Gate::Xor { a, b, out } => slots[out as usize] = slots[a as usize] ^ slots[b as usize],
+                Gate::And { a, b, out, invert_a, invert_b } => {
+                    slots[out as usize] = (slots[a as usize] ^ invert_a) & (slots[b as usize] ^ invert_b);
+                }
+            }
+        }
+        let read = |output: &Output| match *output {
+            Output::Const(bit) => bit,
+            Output::Slot { slot, inverted } => slots[slot as usize] ^ inverted,
+        };
+        self.outputs.iter().map(read).collect()
+    }
+
+    /// Tweaks used by one batch: two per AND gate.
+    pub(super) fn batch_tweaks(&self) -> u128 {
+        2 * self.and_count as u128
+    }
+}

@@ -1,0 +1,234 @@
+use std::time::Instant;
+
+use phineus_kernel::block::Block;
+use phineus_kernel::prg::Prg;
+use proptest::prelude::*;
+use rand::Rng;
+
+use super::builder::{Bit, Builder};
+use super::gadgets::{ActSpec, act, argmax};
+use super::*;
+use crate::{Bits, Delta};
+
+/// Everything one test run needs of both parties.
+struct Run {
+    circuit: Circuit,
+    delta: Delta,
+    span: Span,
+    seed: InputSeed,
+    zero_labels: Vec<Block>,
+    garbler_bits: Bits,
+    evaluator_bits: Bits,
+}
+
+impl Run {
+    fn new(circuit: Circuit, count: usize, seed: u8) -> Self {
+        let rng = &mut Prg::new([seed; 16]);
+        let mut bits = |n: usize| {
+            let mut words = vec![0; n];
+            rng.fill_u32(1, &mut words);
+            Bits::from_words(&words, 1)
+        };
+        let garbler_bits = bits(count * circuit.garbler_inputs());
+        let evaluator_bits = bits(count * circuit.evaluator_inputs());
+        let zero_labels = (0..evaluator_bits.len()).map(|_| Block::random(rng)).collect();
+        Self {
+            span: Span::whole(u128::MAX - 5, count),
+            delta: Delta::random(rng),
+            seed: InputSeed::random(rng),
+            circuit,
+            zero_labels,
+            garbler_bits,
+            evaluator_bits,
+        }
+    }
+
+    fn garble(&self) -> Garbled {
+        garble(&self.circuit, &self.delta, self.span, &self.seed, &self.zero_labels).unwrap()
+    }
+
+    fn evaluator_labels(&self) -> Vec<Block> {
+        let bit = |i| self.delta.times(self.evaluator_bits.get(i));
+        self.zero_labels.iter().enumerate().map(|(i, l)| *l ^ bit(i)).collect()
+    }
+
+    fn garbler_labels(&self) -> Vec<Block> {
+        self.seed.labels(&self.circuit, &self.delta, self.span, &self.garbler_bits).unwrap()
+    }
+
+    fn evaluate(&self, span: Span, tables: &[u8]) -> Bits {
+        evaluate(&self.circuit, span, tables, &self.garbler_labels(), &self.evaluator_labels()).unwrap()
+    }
+
+    /// The outputs in the clear.
+    fn expected(&self) -> Bits {
+        let part =
+            |bits: &Bits, i: usize, n: usize| (i * n..(i + 1) * n).map(|j| bits.get(j)).collect::<Vec<_>>();
+        let (g, e) = (self.circuit.garbler_inputs(), self.circuit.evaluator_inputs());
+        (0..self.span.count)
+            .flat_map(|i| {
+                self.circuit.eval(&part(&self.garbler_bits, i, g), &part(&self.evaluator_bits, i, e))
+            })
+            .collect()
+    }
+
+    fn decoded(&self, span: Span, garbled: &Garbled) -> Bits {
+        let mut out = self.evaluate(span, &garbled.tables);
+        out.xor_assign(&garbled.decoding);
+        out
+    }
+
+    fn assert_correct(&self) {
+        let garbled = self.garble();
+        assert_eq!(garbled.tables.len(), self.circuit.table_bytes(self.span.count));
+        assert_eq!(self.decoded(self.span, &garbled).as_bytes(), self.expected().as_bytes());
+    }
+}
+
+fn random_circuit(seed: u64, inputs: usize, gates: usize) -> Circuit {
+    let mut rng = Prg::with_stream([4; 16], seed);
+    let mut b = Builder::new(inputs, inputs);
+    let mut bits = [b.garbler(0, inputs), b.evaluator(0, inputs), vec![builder::ZERO, builder::ONE]].concat();
+    for _ in 0..gates {
+        let mut pick = || {
+            let bit = bits[rng.next_u32() as usize % bits.len()];
+            if rng.next_u32() & 1 == 1 { !bit } else { bit }
+        };
+        let (x, y) = (pick(), pick());
+        bits.push(if rng.next_u32() & 1 == 1 { b.xor(x, y) } else { b.and(x, y) });
+    }
+    let outputs: Vec<Bit> = bits.iter().rev().take(13).copied().chain(bits[..2].iter().copied()).collect();
+    b.finish(&outputs)
+}
+
+fn relu() -> ActSpec {
+    ActSpec { in_bits: 24, window: 1, shift: 8, lo: 0, hi: 255, quadratic: None, out_bits: 24 }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+    #[test]
+    fn random_circuits_garble_to_themselves(seed: u64, inputs in 1_usize..8, gates in 0_usize..120, count in 0_usize..40) {
+        Run::new(random_circuit(seed, inputs, gates), count, 1).assert_correct();
+    }
+}
+
+#[test]
+fn gadgets_garble_to_themselves() {
+    for count in [1, 15, 16, 17, 100] {
+        Run::new(act(&relu()).unwrap(), count, 2).assert_correct();
+    }
+    Run::new(act(&ActSpec { window: 4, out_bits: 21, lo: -100, hi: 99, ..relu() }).unwrap(), 33, 3)
+        .assert_correct();
+    Run::new(argmax(20, 10).unwrap(), 3, 4).assert_correct();
+    Run::new(argmax(20, 1).unwrap(), 3, 4).assert_correct();
+}
+
+#[test]
+fn chunks_concatenate_to_the_whole() {
+    let run = Run::new(act(&relu()).unwrap(), 100, 5);
+    let whole = run.garble();
+    let (g, e) = (run.circuit.garbler_inputs(), run.circuit.evaluator_inputs());
+    let (mut tables, mut out) = (vec![], vec![]);
+    for span in run.span.chunks(40) {
+        let first = span.first as usize;
+        let part = garble(
+            &run.circuit,
+            &run.delta,
+            span,
+            &run.seed,
+            &run.zero_labels[first * e..][..span.count * e],
+        );
+        let part = part.unwrap();
+        let bits = (first * g..(first + span.count) * g).map(|i| run.garbler_bits.get(i)).collect();
+        let garbler_labels = run.seed.labels(&run.circuit, &run.delta, span, &bits).unwrap();
+        let evaluator_labels = &run.evaluator_labels()[first * e..][..span.count * e];
+        let mut bits = evaluate(&run.circuit, span, &part.tables, &garbler_labels, evaluator_labels).unwrap();
+        bits.xor_assign(&part.decoding);
+        out.extend(bits.to_words(24));
+        tables.extend(part.tables);
+    }
+    assert_eq!(tables, whole.tables);
+    assert_eq!(out, run.expected().to_words(24));
+}
+
+/// Fraction of output bits that differ from the truth.
+fn wrong(run: &Run, span: Span, garbled: &Garbled) -> f64 {
+    let (got, expected) = (run.decoded(span, garbled), run.expected());
+    (0..got.len()).filter(|i| got.get(*i) != expected.get(*i)).count() as f64 / got.len() as f64
+}
+
+#[test]
+fn wrong_tweaks_and_tables_give_garbage() {
+    let run = Run::new(act(&relu()).unwrap(), 64, 6);
+    let mut garbled = run.garble();
+    assert_eq!(wrong(&run, run.span, &garbled), 0.0);
+    assert!(wrong(&run, Span { tweak: 1, ..run.span }, &garbled) > 0.3);
+    garbled.tables.iter_mut().for_each(|t| *t ^= 0x55);
+    assert!(wrong(&run, run.span, &garbled) > 0.3);
+}
+
+#[test]
+fn the_evaluator_sees_uniform_colours() {
+    let run = Run::new(act(&relu()).unwrap(), 2000, 7);
+    let colours = run.evaluate(run.span, &run.garble().tables);
+    let ones = (0..colours.len()).filter(|i| colours.get(*i)).count() as f64;
+    let n = colours.len() as f64;
+    assert!((ones - n / 2.0).abs() < 5.0 * (n / 4.0).sqrt(), "{ones} of {n}");
+}
+
+#[test]
+fn no_table_or_tweak_is_shared_between_batches() {
+    let run = Run::new(act(&relu()).unwrap(), 200, 8);
+    let tables = run.garble().tables;
+    let distinct: std::collections::HashSet<_> = tables.as_chunks::<16>().0.iter().collect();
+    assert_eq!(distinct.len(), tables.len() / 16);
+    assert_eq!(run.circuit.tweaks(200), 13 * 2 * run.circuit.and_count() as u128);
+}
+
+#[test]
+fn wrong_lengths_are_errors() {
+    let run = Run::new(act(&relu()).unwrap(), 20, 9);
+    let tables = run.garble().tables;
+    let (g, e) = (run.garbler_labels(), run.evaluator_labels());
+    let call = |span, tables: &[u8], g: &[Block], e: &[Block]| {
+        evaluate(&run.circuit, span, tables, g, e).unwrap_err()
+    };
+    let is_length = |error, name| matches!(error, GcError::Length { what, .. } if what == name);
+    assert!(is_length(call(run.span, &tables[1..], &g, &e), "tables"));
+    assert!(is_length(call(run.span, &tables, &g[1..], &e), "garbler's labels"));
+    assert!(is_length(call(run.span, &tables, &g, &e[1..]), "evaluator's labels"));
+    let unaligned = Span { first: 3, ..run.span };
+    assert_eq!(call(unaligned, &tables, &g, &e), GcError::Unaligned { first: 3 });
+    assert!(garble(&run.circuit, &run.delta, run.span, &run.seed, &run.zero_labels[1..]).is_err());
+    assert!(garble(&run.circuit, &run.delta, unaligned, &run.seed, &run.zero_labels).is_err());
+    assert!(run.seed.labels(&run.circuit, &run.delta, run.span, &Bits::zeros(3)).is_err());
+}
+
+#[test]
+#[ignore = "measurement"]
+fn speed() {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+    let run = Run::new(act(&relu()).unwrap(), 1 << 14, 10);
+    let n = run.span.count as f64;
+    let (garbler_labels, evaluator_labels) = (run.garbler_labels(), run.evaluator_labels());
+    for _ in 0..3 {
+        let start = Instant::now();
+        let garbled = pool.install(|| run.garble());
+        let garbling = start.elapsed().as_secs_f64();
+        let start = Instant::now();
+        let tables = &garbled.tables;
+        pool.install(|| evaluate(&run.circuit, run.span, tables, &garbler_labels, &evaluator_labels))
+            .unwrap();
+        let evaluation = start.elapsed().as_secs_f64();
+        eprintln!(
+            "{} ANDs, {} gates, {} slots, {} bytes: garble {:.3} us, evaluate {:.3} us",
+            run.circuit.and_count(),
+            run.circuit.gates().len(),
+            run.circuit.slots(),
+            run.circuit.table_bytes(1),
+            garbling / n * 1e6,
+            evaluation / n * 1e6
+        );
+    }
+}
