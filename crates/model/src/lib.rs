@@ -7,5 +7,7 @@ pub mod float;
 pub mod graph;
 pub mod onnx;
 pub mod op;
+pub mod pass;
 pub mod phn;
+pub mod quantize;
 pub mod reference;

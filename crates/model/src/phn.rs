@@ -218,7 +218,11 @@ fn decode<T: for<'de> Deserialize<'de>>(bytes: &[u8], what: &'static str) -> Res
 }
 
 fn hash_both(public: &[u8], private: &[u8]) -> blake3::Hash {
-    blake3::Hasher::new().update(&(public.len() as u64).to_le_bytes()).update(public).update(private).finalize()
+    blake3::Hasher::new()
+        .update(&(public.len() as u64).to_le_bytes())
+        .update(public)
+        .update(private)
+        .finalize()
 }
 
 fn part<'a>(rest: &mut &'a [u8], what: &'static str) -> Result<&'a [u8], PhnError> {

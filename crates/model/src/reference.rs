@@ -117,14 +117,13 @@ fn evaluate(model: &Model, input: &[i32], keep: bool) -> Result<Vec<Vec<u32>>, R
     let mut values: Vec<Vec<u32>> = Vec::with_capacity(graph.nodes.len());
     for (id, (node, fact)) in graph.nodes.iter().zip(&graph.facts).enumerate() {
         let read: Vec<&[u32]> = node.inputs.iter().map(|&i| &values[i][..]).collect();
-        let first = node.inputs.first().map_or((&graph.nodes[0], &graph.facts[0]), |&i| {
-            (&graph.nodes[i], &graph.facts[i])
-        });
+        let first = node
+            .inputs
+            .first()
+            .map_or((&graph.nodes[0], &graph.facts[0]), |&i| (&graph.nodes[i], &graph.facts[i]));
         let mut value = match &node.op {
             Op::Input => input.iter().map(|&v| v as u32).collect(),
-            Op::Linear { conv, weights } => {
-                linear(conv, &model.weights[*weights], &signed(read[0], first.1))
-            }
+            Op::Linear { conv, weights } => linear(conv, &model.weights[*weights], &signed(read[0], first.1)),
             Op::Act(act) => activation(act, &first.0.shape, read[0], first.1, fact),
             op => additive(op, &read, &first.0.shape),
         };

@@ -43,7 +43,11 @@ impl Graph {
         x.iter()
             .enumerate()
             .map(|(index, &x)| {
-                if x.is_nan() { Err(EncodeError::NotANumber { index }) } else { Ok(quantise(&fact, x.into())) }
+                if x.is_nan() {
+                    Err(EncodeError::NotANumber { index })
+                } else {
+                    Ok(quantise(&fact, x.into()))
+                }
             })
             .collect()
     }

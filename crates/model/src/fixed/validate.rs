@@ -153,7 +153,8 @@ impl Graph {
     /// Structure: inputs, shapes, geometry, cost.
     fn check_node(&self, id: NodeId, budget: &mut Budget) -> Result<(), Fault> {
         let node = &self.nodes[id];
-        if node.shape.len() > limits::RANK || node.shape.iter().any(|&side| side == 0 || side > limits::SIDE) {
+        if node.shape.len() > limits::RANK || node.shape.iter().any(|&side| side == 0 || side > limits::SIDE)
+        {
             return Err(Fault::Shape);
         }
         take(&mut budget.elements, op::elements(&node.shape))?;
@@ -174,7 +175,8 @@ impl Graph {
             }
             Op::Act(Act { max_pool: Some(window), .. }) => {
                 check_window(window, inputs[0])?;
-                let places = window.kernel[0].checked_mul(window.kernel[1]).and_then(|k| k.checked_mul(node.len()));
+                let places =
+                    window.kernel[0].checked_mul(window.kernel[1]).and_then(|k| k.checked_mul(node.len()));
                 take(&mut budget.places, places)?;
             }
             Op::SumPool(window) => check_window(window, inputs[0])?,
@@ -397,7 +399,8 @@ fn check_window(window: &Window, input: &[usize]) -> Result<(), Fault> {
 
 fn check_act(act: &Act, input: &Fact) -> Result<(), Fault> {
     let bounded = |rescale: &Rescale, bits: u32| rescale.shift < bits && rescale.lo <= rescale.hi;
-    if !bounded(&act.rescale, input.bits) || bits_for((input.lo, input.hi + act.rescale.half())) > input.bits {
+    if !bounded(&act.rescale, input.bits) || bits_for((input.lo, input.hi + act.rescale.half())) > input.bits
+    {
         return Err(Fault::Rescale);
     }
     if let Some(q) = &act.quadratic {

@@ -1,0 +1,284 @@
+//! From the canonical float graph to the integer graph without its numbers: every operation finds its counterpart,
+//! and accumulators get an activation before a reader that wants narrow values.
+
+use std::borrow::Cow;
+
+use super::QuantizeError;
+use crate::float::{Graph, Op};
+use crate::graph::{Conv, Node, NodeId, Window};
+use crate::op;
+
+/// What an activation computes after its maximum.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Function {
+    /// `clamp(x, lo, hi)`, infinite ends allowed.
+    Clip { lo: f64, hi: f64 },
+    /// `c[0] + c[1] x + c[2] x^2`.
+    Quadratic([f64; 3]),
+}
+
+/// An integer operation without its numbers.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Kind<'a> {
+    Input,
+    Linear { conv: Conv, weights: Cow<'a, [f32]>, bias: Cow<'a, [f32]> },
+    Act { max_pool: Option<Window>, function: Function },
+    Add,
+    SumPool(Window),
+    Concat,
+    Pad([[usize; 2]; 3]),
+    Slice(Vec<(usize, usize, usize)>),
+    Reshape,
+    Transpose(Vec<usize>),
+}
+
+/// How a value may be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Class {
+    /// An activation's output, the input, or a rearrangement of them.
+    Narrow,
+    /// Sums over windows of narrow values: linear layers read them, sums and joins do not.
+    Sums,
+    /// An accumulator.
+    Wide,
+}
+
+/// A node of the skeleton.
+#[derive(Debug, Clone)]
+pub(super) struct Piece<'a> {
+    pub(super) node: Node<Kind<'a>>,
+    pub(super) class: Class,
+    /// Whether the value is known not to be negative.
+    pub(super) natural: bool,
+    /// The float node with the same real value.
+    pub(super) source: NodeId,
+    /// For an activation, the float node whose value (after the maximum) it is applied to.
+    pub(super) before: NodeId,
+}
+
+/// The integer graph without its numbers; node 0 is the input.
+#[derive(Debug)]
+pub(super) struct Skeleton<'a> {
+    pub(super) pieces: Vec<Piece<'a>>,
+    pub(super) output: usize,
+}
+
+/// Lowers the part of `graph` on which the output depends. `natural` says whether the input is never negative.
+pub(super) fn lower(graph: &Graph, natural: bool) -> Result<Skeleton<'_>, QuantizeError> {
+    let readers = readers(graph);
+    let mut lowering = Lowering {
+        graph,
+        readers,
+        pieces: Vec::new(),
+        value: Vec::new(),
+        pooled: Vec::new(),
+        narrowed: Vec::new(),
+    };
+    for (id, node) in graph.nodes.iter().enumerate() {
+        let value = if id == 0 {
+            lowering.push(id, Kind::Input, Vec::new(), Class::Narrow, natural)
+        } else if id == graph.output || lowering.readers[id] > 0 {
+            lowering.node(id, node)?
+        } else {
+            usize::MAX
+        };
+        lowering.value.push(value);
+    }
+    let output = lowering.value[graph.output];
+    Ok(Skeleton { pieces: lowering.pieces, output })
+}
+
+struct Lowering<'a> {
+    graph: &'a Graph,
+    /// How often each float node is read by nodes that matter.
+    readers: Vec<usize>,
+    pieces: Vec<Piece<'a>>,
+    /// The piece of each float node.
+    value: Vec<usize>,
+    /// Maxima that wait for the activation that reads them: `(float node, window)`.
+    pooled: Vec<(NodeId, Window)>,
+    /// Narrow versions of other pieces: `(piece, its rescale)`.
+    narrowed: Vec<(usize, usize)>,
+}
+
+impl<'a> Lowering<'a> {
+    fn node(&mut self, id: NodeId, node: &'a Node<Op>) -> Result<usize, QuantizeError> {
+        let unsupported =
+            |what: &str| QuantizeError::Unsupported { node: node.name.clone(), what: what.to_owned() };
+        let first =
+            node.inputs.first().copied().ok_or_else(|| unsupported("an operation without operands"))?;
+        let x = self.value[first];
+        match &node.op {
+            Op::Input => Err(unsupported("a second input")),
+            Op::Linear { conv, weights, bias } => {
+                let kind = Kind::Linear { conv: *conv, weights: weights.into(), bias: bias.into() };
+                self.linear(id, kind, x)
+            }
+            Op::Affine { scale, shift } => {
+                let channels = scale.len();
+                let input = if let [_, h, w] = node.shape[..] { [h, w] } else { [1, 1] };
+                let conv = Conv { input, groups: channels, ..Conv::dense(channels, channels) };
+                self.linear(id, Kind::Linear { conv, weights: scale.into(), bias: shift.into() }, x)
+            }
+            Op::Clip { lo, hi } => {
+                Ok(self.activation(id, first, Function::Clip { lo: f64::from(*lo), hi: f64::from(*hi) }))
+            }
+            Op::Poly { coefficients } => {
+                let degree = coefficients.iter().rposition(|&c| c != 0.0).unwrap_or(0);
+                if degree > 2 {
+                    return Err(unsupported(&format!(
+                        "a polynomial of degree {degree}; at most 2 is supported"
+                    )));
+                }
+                if coefficients.iter().any(|c| !c.is_finite()) {
+                    return Err(QuantizeError::NotFinite { node: node.name.clone() });
+                }
+                let c = |i: usize| coefficients.get(i).map_or(0.0, |&c| f64::from(c));
+                Ok(self.activation(id, first, Function::Quadratic([c(0), c(1), c(2)])))
+            }
+            Op::MaxPool(window) => {
+                if self.waits_for_activation(id) {
+                    self.pooled.push((id, *window));
+                    return Ok(x);
+                }
+                let natural = self.pieces[x].natural;
+                let kind = Kind::Act { max_pool: Some(*window), function: IDENTITY };
+                Ok(self.push(id, kind, vec![x], Class::Narrow, natural))
+            }
+            Op::AvgPool { window, count_pad } => {
+                if !divides_evenly(window, *count_pad, &self.graph.nodes[first].shape) {
+                    return Err(unsupported("an average whose divisor varies at the border"));
+                }
+                let x = self.alone(first);
+                let class = if self.pieces[x].class == Class::Wide { Class::Wide } else { Class::Sums };
+                let natural = self.pieces[x].natural;
+                Ok(self.push(id, Kind::SumPool(*window), vec![x], class, natural))
+            }
+            Op::Add => {
+                // A narrow operand is shifted into the sum. An accumulator that others read too keeps its own step
+                // and enters rescaled.
+                let operands: Vec<usize> = node.inputs.iter().map(|&input| self.operand(input)).collect();
+                let natural = operands.iter().all(|&x| self.pieces[x].natural);
+                Ok(self.push(id, Kind::Add, operands, Class::Wide, natural))
+            }
+            Op::Mul => Err(unsupported("a product of two values is not supported")),
+            Op::Concat => {
+                let operands: Vec<usize> =
+                    node.inputs.iter().map(|&input| self.narrow(self.value[input])).collect();
+                let natural = operands.iter().all(|&x| self.pieces[x].natural);
+                Ok(self.push(id, Kind::Concat, operands, Class::Narrow, natural))
+            }
+            Op::Pad { pads } => Ok(self.mover(id, Kind::Pad(*pads), x)),
+            Op::Slice { ranges } => Ok(self.mover(id, Kind::Slice(ranges.clone()), x)),
+            Op::Reshape => Ok(self.mover(id, Kind::Reshape, x)),
+            Op::Transpose { perm } => Ok(self.mover(id, Kind::Transpose(perm.clone()), x)),
+        }
+    }
+
+    fn linear(&mut self, id: NodeId, kind: Kind<'a>, x: usize) -> Result<usize, QuantizeError> {
+        if let Kind::Linear { weights, bias, .. } = &kind
+            && !weights.iter().chain(bias.iter()).all(|w| w.is_finite())
+        {
+            return Err(QuantizeError::NotFinite { node: self.graph.nodes[id].name.clone() });
+        }
+        let x = if self.pieces[x].class == Class::Wide { self.narrow(x) } else { x };
+        Ok(self.push(id, kind, vec![x], Class::Wide, false))
+    }
+
+    fn activation(&mut self, id: NodeId, before: NodeId, function: Function) -> usize {
+        let x = self.value[before];
+        let max_pool = self.pooled.iter().find(|(pooled, _)| *pooled == before).map(|&(_, window)| window);
+        let natural = match function {
+            Function::Clip { lo, .. } => lo >= 0.0 || self.pieces[x].natural,
+            // The discriminant: a parabola that opens upwards and has at most one zero.
+            Function::Quadratic([c0, c1, c2]) => c1 * c1 <= 4.0 * c2 * c0 && c2 > 0.0,
+        };
+        let piece = self.push(id, Kind::Act { max_pool, function }, vec![x], Class::Narrow, natural);
+        self.pieces[piece].before = before;
+        piece
+    }
+
+    fn mover(&mut self, id: NodeId, kind: Kind<'a>, x: usize) -> usize {
+        let Piece { class, natural, .. } = self.pieces[x];
+        self.push(id, kind, vec![x], class, natural)
+    }
+
+    /// An operand of a sum: narrow, or an accumulator that nobody else reads.
+    fn operand(&mut self, input: NodeId) -> usize {
+        let x = self.value[input];
+        if self.pieces[x].class == Class::Sums { self.narrow(x) } else { self.alone(input) }
+    }
+
+    /// The value of `input`, rescaled if it is an accumulator with several readers.
+    fn alone(&mut self, input: NodeId) -> usize {
+        let x = self.value[input];
+        let shared = self.readers[input] > 1 || input == self.graph.output;
+        if shared && self.pieces[x].class == Class::Wide { self.narrow(x) } else { x }
+    }
+
+    fn narrow(&mut self, x: usize) -> usize {
+        if self.pieces[x].class == Class::Narrow {
+            return x;
+        }
+        if let Some(&(_, narrow)) = self.narrowed.iter().find(|(wide, _)| *wide == x) {
+            return narrow;
+        }
+        let Piece { source, natural, .. } = self.pieces[x];
+        let kind = Kind::Act { max_pool: None, function: IDENTITY };
+        let narrow = self.push(source, kind, vec![x], Class::Narrow, natural);
+        self.pieces[narrow].node.name.push_str("/rescale");
+        self.pieces[narrow].node.shape = self.pieces[x].node.shape.clone();
+        self.narrowed.push((x, narrow));
+        narrow
+    }
+
+    /// Whether the only reader of a maximum is an activation, which then computes both.
+    fn waits_for_activation(&self, id: NodeId) -> bool {
+        let needed = |reader: &NodeId| self.readers[*reader] > 0 || *reader == self.graph.output;
+        let mut readers =
+            (id + 1..self.graph.nodes.len()).filter(needed).map(|reader| &self.graph.nodes[reader]);
+        let reader = readers.find(|node| node.inputs.contains(&id));
+        self.readers[id] == 1
+            && id != self.graph.output
+            && reader.is_some_and(|node| matches!(node.op, Op::Clip { .. } | Op::Poly { .. }))
+    }
+
+    fn push(
+        &mut self,
+        source: NodeId,
+        kind: Kind<'a>,
+        inputs: Vec<usize>,
+        class: Class,
+        natural: bool,
+    ) -> usize {
+        let Node { name, shape, .. } = &self.graph.nodes[source];
+        let node = Node { name: name.clone(), op: kind, inputs, shape: shape.clone() };
+        self.pieces.push(Piece { node, class, natural, source, before: source });
+        self.pieces.len() - 1
+    }
+}
+
+const IDENTITY: Function = Function::Clip { lo: f64::NEG_INFINITY, hi: f64::INFINITY };
+
+/// How often each node is read on the way to the output.
+fn readers(graph: &Graph) -> Vec<usize> {
+    let mut readers = vec![0; graph.nodes.len()];
+    for (id, node) in graph.nodes.iter().enumerate().rev() {
+        if id == graph.output || readers[id] > 0 {
+            node.inputs.iter().for_each(|&input| readers[input] += 1);
+        }
+    }
+    readers
+}
+
+/// Whether every window of an average has the same divisor.
+fn divides_evenly(window: &Window, count_pad: bool, shape: &[usize]) -> bool {
+    let &[_, h, w] = shape else { return false };
+    let padded = window.pads.iter().any(|&pad| pad > 0);
+    let out = op::pool::output(window, [h, w]);
+    let overhangs = [h, w].into_iter().enumerate().any(|(axis, side)| {
+        let reach = side + window.pads[axis] + window.pads[axis + 2];
+        out[axis].saturating_sub(1) * window.stride[axis] + window.kernel[axis] > reach
+    });
+    !overhangs && (count_pad || !padded)
+}
