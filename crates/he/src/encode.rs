@@ -1,0 +1,76 @@
+//! Messages modulo 2^l in R_q: m becomes round(q m / 2^l).
+//!
+//! Since q = 0 modulo p_i, `round(q m / 2^l) = (q m + 2^(l-1) - v) / 2^l = 1/2 - v / 2^l` modulo p_i, with
+//! `v = (q m + 2^(l-1)) mod 2^l`, which needs only the low bits of q. (Rounding q / 2^l first would multiply the
+//! rounding error by m.) Constant time in m.
+
+use phineus_kernel::z2k::Pow2;
+use phineus_kernel::zq::Shoup;
+
+use crate::Params;
+
+/// The encoding for one ring.
+pub(crate) struct Encoding<'p> {
+    params: &'p Params,
+    ring: Pow2,
+    /// Per limb 1/2 and 1/2^l.
+    inverses: Vec<(u64, Shoup)>,
+}
+
+impl<'p> Encoding<'p> {
+    pub(crate) fn new(params: &'p Params, ring: Pow2) -> Self {
+        let inverses = params.plans().iter().map(|plan| {
+            let modulus = plan.modulus();
+            let half = modulus.value().div_ceil(2);
+            (half, modulus.shoup(modulus.pow(half, ring.bits().into())))
+        });
+        Self { params, ring, inverses: inverses.collect() }
+    }
+
+    /// round(q m / 2^l) modulo the prime of `limb`; m is taken modulo 2^l.
+    #[inline]
+    pub(crate) fn residue(&self, limb: usize, m: u32) -> u64 {
+        let modulus = self.params.modulus(limb);
+        let (half, inverse) = self.inverses[limb];
+        let half_step = 1_u64 << (self.ring.bits() - 1);
+        let v = self.params.q_low().wrapping_mul(m.into()).wrapping_add(half_step);
+        modulus.sub(half, modulus.mul_shoup(v & u64::from(self.ring.mask()), inverse))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ParamsLiteral;
+
+    #[test]
+    fn rounds_to_nearest() {
+        let params = Params::new(&ParamsLiteral::largest(11, 1)).unwrap();
+        let q = u128::from(params.modulus(0).value());
+        for bits in [1, 4, 20, 31, 32] {
+            let ring = Pow2::new(bits).unwrap();
+            let encoding = Encoding::new(&params, ring);
+            for m in [0, 1, 2, 3, 1000, ring.mask() / 2, ring.mask() / 2 + 1, ring.mask() - 1, ring.mask()] {
+                let m = ring.reduce(m);
+                let exact = (q * u128::from(m) + (1 << (bits - 1))) >> bits;
+                assert_eq!(u128::from(encoding.residue(0, m)), exact % q, "{m} modulo 2^{bits}");
+            }
+        }
+    }
+
+    #[test]
+    fn limbs_agree() {
+        // Two primes: q < 2^100, and round(q m / 2^l) exactly in 128 bits.
+        let params = Params::new(&ParamsLiteral::n4096()).unwrap();
+        let primes = [params.modulus(0).value(), params.modulus(1).value()];
+        let q = u128::from(primes[0]) * u128::from(primes[1]);
+        let ring = Pow2::new(24).unwrap();
+        let encoding = Encoding::new(&params, ring);
+        for m in [1, 77, 0x80_0000, 0xff_ffff] {
+            let exact = (q * u128::from(m) + (1 << 23)) >> 24;
+            for (limb, &p) in primes.iter().enumerate() {
+                assert_eq!(u128::from(encoding.residue(limb, m)), exact % u128::from(p));
+            }
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! The proof that an inference decrypts correctly and hides the weights.
+//!
+//! Write sigma^2 = 10.5 for the variance of the errors (CBD(21) is sub-Gaussian with exactly this parameter:
+//! E exp(t e) = cosh(t/2)^42 <= exp(10.5 t^2 / 2)), w for the weights of one coefficient of the result,
+//! W_1 and W_2 for public bounds of their l1 and l2 norms, s for the ternary secret, F for the width of the flood.
+//! Encoding a message x leaves round(q x / 2^l) = q x / 2^l + delta(x), |delta| <= 1/2. The phase of a result
+//! y = w r - s' modulo 2^l (mask s') before switching is
+//!
+//! ```text
+//! q y / 2^l + delta(y) + N + flood,
+//! N = w e + [w delta(r) - delta(s') - delta(y)] + (e_pk u + e_0 + e_1 s).
+//! ```
+//!
+//! **Correctness.** Switching scales this by 2^(l+g) / q, which makes a step of the message 2^g units, and adds
+//! the rounding errors of c_0 and of c_1 s: independent, uniform on [-1/2, 1/2] (c_1 is pseudo-random), hence
+//! sub-Gaussian with parameter (1 + |s|^2) / 12. |s|^2 <= 2n/3 + 4 sqrt(n) but for exp(-32) < 2^-46 of all keys
+//! (Hoeffding). N is, up to the constant 1 and the mean 2^-(l+1) W_1 of delta(r), a sum of independent
+//! sub-Gaussian terms with parameter (sigma^2 + 1/4) W_2^2 + sigma^2 (2n + 1). Each of the two exceeds `tail`
+//! times the root of its parameter with probability 2 exp(-tail^2 / 2); over all N coefficients of an inference
+//! the choice `tail^2 = 2 ln(4 N 2^41)` leaves 2^-41, together with the bad keys less than 2^-40. Decryption is
+//! right if both bounds, the fixed-point error and half the flood, F 2^(l+g) / (2q), stay below 2^(g-1).
+//! F is the largest power of two that does.
+//!
+//! **Hiding.** Compare the client's view with one in which N is missing. Both are the same function of
+//! (everything else, N + flood), so their distance is at most the expectation, over the honest client's errors,
+//! keys and masks and the server's u, e_0, e_1 (all of which the client may be given), of the distance of
+//! N + flood from flood. For a fixed integer N that is |N| / F per coefficient, and distances of independent
+//! coordinates add. By Jensen's inequality, E|N| <= sqrt(E N^2) for each of the three parts:
+//!
+//! ```text
+//! E|N| <= M = sqrt(sigma^2 + 1/6) W_2 + 2^-(l+1) W_1 + 1 + sqrt(sigma^2 (4n/3 + 1)).
+//! ```
+//!
+//! In the view without N the phase depends on y only, and c_1 = (..) + a u + e_1 is indistinguishable from uniform
+//! under RLWE with the secret u, which nothing else depends on any more. Dropping unwanted coefficients and
+//! switching act on the view. Hence for two weight tensors that agree in what the client may know, statistical
+//! distance at most `sum 2 n_i M_i / F_i` (beside RLWE), where the sum runs over the layers of an inference and
+//! n_i counts the coefficients returned; [`prove`] requires 2^-40.
+
+use std::fmt;
+
+use phineus_kernel::sample::CBD_VARIANCE;
+use phineus_kernel::z2k::Pow2;
+
+use crate::{HeError, Params, ReplySpec};
+
+/// log2 of the allowed probability that some coefficient of an inference decrypts wrongly.
+pub const LOG2_FAILURE: f64 = -40.0;
+/// log2 of the allowed statistical distance of an inference.
+pub const LOG2_DISTANCE: f64 = -40.0;
+
+/// The public facts about one linear layer. What bounds the norms is the caller's business; they must hold for
+/// every weight tensor that the client may have to reckon with.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LayerInput {
+    /// Coefficients returned per inference, over all responses of the layer.
+    pub coefficients: usize,
+    /// Bound on the l2 norm of the weights of one coefficient.
+    pub w2: f64,
+    /// Bound on their l1 norm.
+    pub w1: f64,
+    /// Ring of the layer.
+    pub ring: Pow2,
+}
+
+/// What is proven of one layer.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LayerProof {
+    /// The layer.
+    pub input: LayerInput,
+    /// How it is flooded and switched.
+    pub spec: ReplySpec,
+    /// log2 of M, the bound on the expected noise.
+    pub log2_noise: f64,
+    /// log2 of its share of the statistical distance.
+    pub log2_distance: f64,
+    /// log2 of its share of the failure probability.
+    pub log2_failure: f64,
+}
+
+/// What is proven of an inference. `Display` prints it as a table.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Proof {
+    /// Degree.
+    pub degree: usize,
+    /// log2 of the ciphertext modulus.
+    pub log2_q: f64,
+    /// Per layer.
+    pub layers: Vec<LayerProof>,
+    /// log2 of the statistical distance.
+    pub log2_distance: f64,
+    /// log2 of the failure probability, bad keys included.
+    pub log2_failure: f64,
+}
+
+/// Chooses flood and switched modulus of each layer and proves them.
+///
+/// # Errors
+/// [`HeError::GuardBits`], [`HeError::TooNoisy`], [`HeError::Distance`] if these parameters do not suffice.
+pub fn prove(params: &Params, layers: &[LayerInput]) -> Result<Proof, HeError> {
+    let total = layers.iter().map(|layer| layer.coefficients as f64).sum::<f64>().max(1.0);
+    // tail^2 = 2 ln(4 N / target), the target half of what is allowed.
+    let tail = (2.0 * ((4.0 * total).ln() + (1.0 - LOG2_FAILURE) * std::f64::consts::LN_2)).sqrt();
+    let layers = layers
+        .iter()
+        .enumerate()
+        .map(|(index, input)| prove_layer(params, index, *input, tail))
+        .collect::<Result<Vec<_>, _>>()?;
+    let sum = |term: fn(&LayerProof) -> f64| layers.iter().map(|l| term(l).exp2()).sum::<f64>();
+    let log2_distance = sum(|l| l.log2_distance).log2();
+    let log2_failure = (sum(|l| l.log2_failure) + (-32_f64).exp()).log2();
+    if log2_distance > LOG2_DISTANCE {
+        return Err(HeError::Distance { log2_distance, limit: LOG2_DISTANCE });
+    }
+    Ok(Proof { degree: params.degree(), log2_q: params.log2_q(), layers, log2_distance, log2_failure })
+}
+
+fn prove_layer(params: &Params, layer: usize, input: LayerInput, tail: f64) -> Result<LayerProof, HeError> {
+    let LayerInput { coefficients, w2, w1, ring } = input;
+    let n = params.degree() as f64;
+    let bits = ring.bits();
+
+    // Switching, in units of the switched modulus. Half of what decryption tolerates at most.
+    let rounding = tail * ((1.0 + secret_weight(n)) / 12.0).sqrt();
+    let fixed_point = |guard: u32| {
+        let ulps = 3.0 * params.limbs() as f64 * (1.0 + n);
+        ulps * (f64::from(bits + guard) - 64.0).exp2()
+    };
+    let guard = (1..=52_u32.saturating_sub(bits))
+        .find(|&guard| rounding + fixed_point(guard) <= 0.25 * f64::from(guard).exp2())
+        .ok_or(HeError::GuardBits { layer, bits })?;
+
+    // The noise before switching, in units of q.
+    let mean = w1 * (-f64::from(bits + 1)).exp2() + 1.0;
+    let spread = ((CBD_VARIANCE + 0.25) * w2 * w2 + CBD_VARIANCE * (2.0 * n + 1.0)).sqrt();
+    let unit = params.log2_q() - f64::from(bits + guard);
+    let room = f64::from(guard - 1).exp2() - rounding - fixed_point(guard);
+    let room = room - (mean + tail * spread) * (-unit).exp2();
+    // The subtrahend covers the rounding of these few floating-point operations.
+    let log_flood = (room.log2() + 1.0 + unit - 1e-6).floor();
+    // No room at all makes the logarithm NaN.
+    if log_flood.is_nan() || log_flood < 1.0 {
+        return Err(HeError::TooNoisy { layer });
+    }
+
+    let fresh = (CBD_VARIANCE * (4.0 * n / 3.0 + 1.0)).sqrt();
+    let noise = (CBD_VARIANCE + 1.0 / 6.0).sqrt() * w2 + mean + fresh;
+    let count = (coefficients as f64).log2();
+    Ok(LayerProof {
+        input,
+        spec: ReplySpec::new(ring, guard, log_flood as u32),
+        log2_noise: noise.log2(),
+        log2_distance: 1.0 + count + noise.log2() - log_flood,
+        log2_failure: 2.0 + count - tail * tail / 2.0 / std::f64::consts::LN_2,
+    })
+}
+
+/// Bound on the number of non-zero coefficients of all but 2^-46 of the secrets.
+fn secret_weight(n: f64) -> f64 {
+    2.0 * n / 3.0 + 4.0 * n.sqrt()
+}
+
+impl fmt::Display for Proof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "n = {}, log2 q = {:.1}", self.degree, self.log2_q)?;
+        writeln!(f, "layer  coefficients  bits  guard  log2 F  log2 E|N|  log2 distance  log2 failure")?;
+        for (i, l) in self.layers.iter().enumerate() {
+            writeln!(
+                f,
+                "{i:>5}  {:>12}  {:>4}  {:>5}  {:>6}  {:>9.1}  {:>13.1}  {:>12.1}",
+                l.input.coefficients,
+                l.spec.ring().bits(),
+                l.spec.guard(),
+                l.spec.log_flood(),
+                l.log2_noise,
+                l.log2_distance,
+                l.log2_failure
+            )?;
+        }
+        write!(f, "total  {:>59.1}  {:>12.1}", self.log2_distance, self.log2_failure)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ParamsLiteral;
+
+    fn layer(coefficients: usize, w2: f64, bits: u32) -> LayerInput {
+        LayerInput { coefficients, w2, w1: 32.0 * w2, ring: Pow2::new(bits).unwrap() }
+    }
+
+    #[test]
+    fn a_typical_network() {
+        let params = Params::new(&ParamsLiteral::n4096()).unwrap();
+        let proof = prove(&params, &[layer(16_384, 2000.0, 22), layer(8192, 4000.0, 24)]).unwrap();
+        assert!(proof.log2_distance <= -40.0 && proof.log2_failure <= -40.0);
+        assert!(proof.layers.iter().all(|l| l.spec.guard() == 10));
+        // q / 2^l, less than one bit lost to noise and at most one to the power of two.
+        assert_eq!(proof.layers[0].spec.log_flood(), 77);
+        assert_eq!(proof.layers[1].spec.log_flood(), 75);
+        let table = proof.to_string();
+        assert_eq!(table.lines().count(), 5);
+        let widths: Vec<_> = table.lines().skip(1).map(str::len).collect();
+        assert!(widths.windows(2).all(|w| w[0] == w[1]), "{table}");
+    }
+
+    #[test]
+    fn monotone() {
+        let params = Params::new(&ParamsLiteral::n8192()).unwrap();
+        let base = prove(&params, &[layer(1000, 1000.0, 24)]).unwrap();
+        let louder = prove(&params, &[layer(1000, 1e6, 24)]).unwrap();
+        let more = prove(&params, &[layer(100_000, 1000.0, 24)]).unwrap();
+        let wider = prove(&params, &[layer(1000, 1000.0, 32)]).unwrap();
+        for worse in [louder, more, wider] {
+            assert!(worse.log2_distance > base.log2_distance);
+        }
+    }
+
+    #[test]
+    fn refuses_what_cannot_be_hidden() {
+        let params = Params::new(&ParamsLiteral::n4096()).unwrap();
+        let distance = prove(&params, &[layer(1 << 20, 1e6, 32)]);
+        assert!(matches!(distance, Err(HeError::Distance { log2_distance, .. }) if log2_distance > -40.0));
+        let noisy = prove(&params, &[layer(1, 1.0, 20), layer(1, 1e26, 20)]);
+        assert_eq!(noisy, Err(HeError::TooNoisy { layer: 1 }));
+        let small =
+            Params::new(&ParamsLiteral { log_n: 10, primes: phineus_kernel::zq::ntt_primes(26, 1024, 1) });
+        assert!(prove(&small.unwrap(), &[layer(1, 1.0, 8)]).is_err());
+    }
+}

@@ -1,0 +1,260 @@
+//! The server's response: what the client may decrypt of a sum of products, and nothing else.
+//!
+//! In this order, on (c_0, c_1) with phase `c_0 + c_1 s = q m / 2^l + noise`:
+//! 1. add a fresh encryption of zero under the public key: (b u + e_0, a u + e_1), so that c_1 says nothing about
+//!    the weights (RLWE with secret u);
+//! 2. flood: add to every wanted coefficient of c_0 a uniform integer of [-F/2, F/2), so that the noise says
+//!    nothing either ([`noise`](crate::noise) counts the distance);
+//! 3. subtract the mask, round(q s / 2^l);
+//! 4. switch both halves to modulus 2^(l+g): round(2^(l+g) c / q). From residues,
+//!    `c / q = sum_i ([c (q/p_i)^-1] mod p_i) / p_i` modulo 1, in 64-bit fixed point: less than 3 units of
+//!    2^-64 too small per prime;
+//! 5. drop the coefficients of c_0 that are not wanted.
+//!
+//! Steps 4 and 5 only see what may be published. Constant time in weights, masks and randomness.
+
+use std::sync::Arc;
+
+use phineus_kernel::ntt::pointwise;
+use phineus_kernel::pack::{pack, packed_len, unpack};
+use phineus_kernel::sample::{centred_binomial, ternary};
+use phineus_kernel::wire::{PeerMisbehaved, Wire, check_len};
+use phineus_kernel::z2k::Pow2;
+use rand::CryptoRng;
+use zeroize::Zeroizing;
+
+use crate::encode::Encoding;
+use crate::{Accumulator, Ciphertext, Coeff, HeError, Params, Poly, PublicKey};
+
+/// Bits of a digit of the flood: the operand size of the modular products.
+const DIGIT: u32 = 52;
+
+/// How one layer's responses are flooded and switched; made by [`noise::prove`](crate::noise::prove) only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReplySpec {
+    ring: Pow2,
+    guard: u32,
+    log_flood: u32,
+}
+
+/// The switched ciphertext: words of l + g bits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Response {
+    /// Bits of a word.
+    width: u32,
+    /// c_0 at the wanted positions, in their order.
+    pub(crate) body: Vec<u64>,
+    /// c_1, all coefficients.
+    pub(crate) uniform: Vec<u64>,
+}
+
+/// What determines the size of a [`Response`].
+#[derive(Debug, Clone)]
+pub struct ResponseShape {
+    /// Parameters.
+    pub params: Arc<Params>,
+    /// Flood and moduli.
+    pub spec: ReplySpec,
+    /// Number of wanted coefficients.
+    pub coefficients: usize,
+}
+
+impl ReplySpec {
+    pub(crate) fn new(ring: Pow2, guard: u32, log_flood: u32) -> Self {
+        debug_assert!(0 < guard && ring.bits() + guard <= DIGIT, "switched modulus");
+        Self { ring, guard, log_flood }
+    }
+
+    /// Z_{2^l} of the messages.
+    #[must_use]
+    pub fn ring(&self) -> Pow2 {
+        self.ring
+    }
+
+    /// g: bits below the message in the switched modulus.
+    #[must_use]
+    pub fn guard(&self) -> u32 {
+        self.guard
+    }
+
+    /// log2 of the width F of the flood.
+    #[must_use]
+    pub fn log_flood(&self) -> u32 {
+        self.log_flood
+    }
+
+    /// l + g, at most 52.
+    #[must_use]
+    pub fn width(&self) -> u32 {
+        self.ring.bits() + self.guard
+    }
+}
+
+/// The response to `sum`: an encryption of its coefficients at `positions`, minus `mask` modulo 2^l.
+///
+/// # Errors
+/// [`HeError::Position`] on positions repeated or beyond the degree, [`HeError::Count`] if there is not one mask
+/// value per position.
+///
+/// # Panics
+/// If `public` has other parameters than `sum`.
+pub fn respond(
+    sum: Accumulator,
+    public: &PublicKey,
+    positions: &[u32],
+    mask: &[u32],
+    spec: &ReplySpec,
+    rng: &mut impl CryptoRng,
+) -> Result<Response, HeError> {
+    check_positions(public.params(), positions)?;
+    if mask.len() != positions.len() {
+        return Err(HeError::Count { what: "mask", expected: positions.len(), got: mask.len() });
+    }
+    let [body, uniform] = randomise(sum, public, positions, mask, spec, rng);
+    let params = public.params();
+    let body = switch(params, &body, spec.width(), positions.iter().map(|&i| i as usize));
+    let uniform = switch(params, &uniform, spec.width(), 0..params.degree());
+    Ok(Response { width: spec.width(), body, uniform })
+}
+
+/// Fails on a position that is no coefficient or occurs twice.
+pub(crate) fn check_positions(params: &Params, positions: &[u32]) -> Result<(), HeError> {
+    let n = params.degree();
+    let mut seen = vec![false; n];
+    for &position in positions {
+        match seen.get_mut(position as usize) {
+            Some(seen) if !*seen => *seen = true,
+            _ => return Err(HeError::Position { position, n }),
+        }
+    }
+    Ok(())
+}
+
+/// Steps 1 to 3; the coefficients of the first half are complete at `positions` only.
+pub(crate) fn randomise(
+    mut sum: Accumulator,
+    public: &PublicKey,
+    positions: &[u32],
+    mask: &[u32],
+    spec: &ReplySpec,
+    rng: &mut impl CryptoRng,
+) -> [Poly<Coeff>; 2] {
+    let params = public.params();
+    let mut small = Zeroizing::new(vec![0_i8; params.degree()]);
+
+    ternary(rng, &mut small);
+    let u = Poly::from_small(params, &small).into_eval();
+    sum.mul_acc(public.zero(), &u);
+    u.erase();
+    let Ciphertext { body, uniform } = sum.finish();
+    let (mut body, mut uniform) = (body.into_coeff(), uniform.into_coeff());
+    centred_binomial(rng, &mut small);
+    let error = Poly::from_small(params, &small);
+    for limb in 0..params.limbs() {
+        let modulus = params.modulus(limb);
+        pointwise::add_assign(modulus, uniform.limb_mut(limb), error.limb(limb));
+    }
+    error.erase();
+
+    let error = &mut small[..positions.len()];
+    centred_binomial(rng, error);
+    let flood = Flood::draw(positions.len(), spec.log_flood, rng);
+    let encoding = Encoding::new(params, spec.ring);
+    for limb in 0..params.limbs() {
+        let modulus = params.modulus(limb);
+        let powers = flood.powers(|exponent| modulus.pow(2, exponent.into()));
+        let powers: Vec<_> = powers.map(|power| modulus.shoup(power)).collect();
+        let half = modulus.pow(2, u64::from(spec.log_flood) - 1);
+        let body = body.limb_mut(limb);
+        for (k, &position) in positions.iter().enumerate() {
+            let shift = flood.digits(k).zip(&powers);
+            let shift =
+                shift.fold(0, |acc, (digit, &power)| modulus.add(acc, modulus.mul_shoup(digit, power)));
+            let shift = modulus.add(modulus.sub(shift, half), modulus.reduce_i64(error[k].into()));
+            let shift = modulus.sub(shift, encoding.residue(limb, mask[k]));
+            let slot = &mut body[position as usize];
+            *slot = modulus.add(*slot, shift);
+        }
+    }
+    [body, uniform]
+}
+
+/// `round(2^width c / q)` modulo 2^width at some coefficients.
+fn switch(
+    params: &Params,
+    poly: &Poly<Coeff>,
+    width: u32,
+    positions: impl ExactSizeIterator<Item = usize> + Clone,
+) -> Vec<u64> {
+    let mut fractions = vec![1_u64 << (63 - width); positions.len()];
+    for limb in 0..params.limbs() {
+        let (modulus, constants, residues) = (params.modulus(limb), params.limb(limb), poly.limb(limb));
+        let shift = modulus.bits() - 1;
+        for (sum, position) in fractions.iter_mut().zip(positions.clone()) {
+            let y = modulus.mul_shoup(residues[position], constants.garner);
+            let fraction = (u128::from(y) * u128::from(constants.fraction)) >> shift;
+            *sum = sum.wrapping_add(fraction as u64);
+        }
+    }
+    fractions.iter_mut().for_each(|v| *v >>= 64 - width);
+    fractions
+}
+
+/// Uniform integers below 2^k, in digits of 52 bits.
+struct Flood {
+    /// Digit after digit, each for all integers.
+    digits: Zeroizing<Vec<u64>>,
+    count: usize,
+}
+
+impl Flood {
+    fn draw(count: usize, bits: u32, rng: &mut impl CryptoRng) -> Self {
+        let mut digits = Zeroizing::new(vec![0; count * bits.div_ceil(DIGIT) as usize]);
+        let mut bytes = Zeroizing::new(vec![0; 8 * count]);
+        for (j, digit) in (0..).zip(digits.chunks_exact_mut(count.max(1))) {
+            rng.fill_bytes(&mut bytes);
+            let mask = (1 << DIGIT.min(bits - j * DIGIT)) - 1;
+            for (value, word) in digit.iter_mut().zip(bytes.as_chunks().0) {
+                *value = u64::from_le_bytes(*word) & mask;
+            }
+        }
+        Self { digits, count }
+    }
+
+    /// The digits of integer k, least significant first.
+    fn digits(&self, k: usize) -> impl Iterator<Item = u64> {
+        self.digits.iter().skip(k).step_by(self.count).copied()
+    }
+
+    /// One value per digit from the exponent of its weight.
+    fn powers<T>(&self, power: impl Fn(u32) -> T) -> impl Iterator<Item = T> {
+        let digits = self.digits.len().checked_div(self.count).unwrap_or(0);
+        (0..digits as u32).map(move |j| power(j * DIGIT))
+    }
+}
+
+/// c_1, then the wanted coefficients of c_0.
+impl Wire for Response {
+    type Spec = ResponseShape;
+
+    const NAME: &'static str = "response";
+
+    fn wire_len(shape: &Self::Spec) -> usize {
+        let width = shape.spec.width();
+        packed_len(shape.params.degree(), width) + packed_len(shape.coefficients, width)
+    }
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        pack(&self.uniform, self.width, out);
+        pack(&self.body, self.width, out);
+    }
+
+    fn decode(bytes: &[u8], shape: &Self::Spec) -> Result<Self, PeerMisbehaved> {
+        check_len(Self::NAME, bytes, Self::wire_len(shape))?;
+        let (width, n) = (shape.spec.width(), shape.params.degree());
+        let (uniform, body) = bytes.split_at(packed_len(n, width));
+        let uniform = unpack(Self::NAME, uniform, n, width)?;
+        let body = unpack(Self::NAME, body, shape.coefficients, width)?;
+        Ok(Self { width, body, uniform })
+    }
+}
