@@ -2,6 +2,12 @@
 
 use crate::graph::{Conv, Node, NodeId, Window};
 
+mod builder;
+mod shape;
+
+pub use builder::Builder;
+pub use shape::{GraphError, MAX_ELEMENTS};
+
 /// An operation on real numbers.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Op {
@@ -16,7 +22,8 @@ pub enum Op {
         /// One per output channel.
         bias: Vec<f32>,
     },
-    /// `scale[c] * x + shift[c]` per channel: a batch normalisation that is not folded (yet).
+    /// `scale[c] * x + shift[c]` per channel (index of the first axis): a batch normalisation that is not folded
+    /// (yet).
     Affine {
         /// Per channel.
         scale: Vec<f32>,
