@@ -119,18 +119,18 @@ pub(crate) fn open(path: &Path, shape: Shape, options: &Options) -> Result<Vec<S
         return Err(DataError::Skip { path: path.to_owned(), skip: options.skip, available });
     }
     evenly_spaced(available - options.skip, options.limit)
-        .map(|index| {
-            let Item { raster, label, name } = source.read(options.skip + index)?;
-            let actual = raster.shape();
-            let pixels = raster.fit(shape, options.resize).ok_or_else(|| DataError::Shape {
-                path: path.to_owned(),
-                name: name.clone(),
-                expected: shape,
-                actual,
-            })?;
-            Ok(Sample { pixels, label, name })
-        })
+        .map(|index| source.read(options.skip + index)?.into_sample(path, shape, options.resize))
         .collect()
+}
+
+/// The image in a PNG or JPEG file that is already in memory and called `name`.
+///
+/// # Errors
+/// [`DataError`] if it is damaged or has another size than `shape`.
+pub(crate) fn decode_image(name: &str, bytes: &[u8], shape: Shape) -> Result<Sample, DataError> {
+    let path = Path::new(name);
+    let raster = Raster::decode(bytes).map_err(|error| DataError::malformed(path, error))?;
+    Item { raster, label: None, name: name.to_owned() }.into_sample(path, shape, false)
 }
 
 /// Somewhere images come from, opened and checked as a whole.
@@ -147,6 +147,18 @@ struct Item {
     raster: Raster,
     label: Option<usize>,
     name: String,
+}
+
+impl Item {
+    /// The image in the wanted shape; `path` is only named in errors.
+    fn into_sample(self, path: &Path, shape: Shape, resize: bool) -> Result<Sample, DataError> {
+        let Self { raster, label, name } = self;
+        let actual = raster.shape();
+        match raster.fit(shape, resize) {
+            Some(pixels) => Ok(Sample { pixels, label, name }),
+            None => Err(DataError::Shape { path: path.to_owned(), name, expected: shape, actual }),
+        }
+    }
 }
 
 fn detect(path: &Path, split: Split) -> Result<Box<dyn Source>, DataError> {
@@ -239,6 +251,20 @@ mod tests {
         assert!(wide.contains("1x1x2") && wide.contains("expects 1x1x3"), "{wide}");
         let resized = open(dir.path(), Shape { width: 3, ..shape }, &Options { resize: true, ..ALL });
         assert_eq!(resized.unwrap()[1].pixels, *b"bbb");
+    }
+
+    #[test]
+    fn the_drawn_digits_are_images_of_the_shipped_network() {
+        let shape = Shape { channels: 1, height: 28, width: 28 };
+        let seven = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/digits/7.png"));
+        let sample = decode_image("7.png", seven, shape).unwrap();
+        assert_eq!((sample.pixels.len(), sample.name.as_str(), sample.label), (784, "7.png", None));
+        assert!(sample.pixels.contains(&0) && sample.pixels.iter().any(|&pixel| pixel > 200));
+        assert!(matches!(decode_image("x", b"nothing", shape), Err(DataError::Malformed { .. })));
+        assert!(matches!(
+            decode_image("x", seven, Shape { height: 27, ..shape }),
+            Err(DataError::Shape { .. })
+        ));
     }
 
     #[test]
