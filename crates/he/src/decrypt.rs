@@ -65,9 +65,8 @@ impl SecretKey {
     fn exact_product(&self, c: impl Iterator<Item = i64>) -> Zeroizing<Vec<u64>> {
         let plan = self.params().exact();
         let p = plan.modulus().value();
-        // |c| < 2^49 < p: a lift, no reduction.
         let mut product: Zeroizing<Vec<_>> =
-            Zeroizing::new(c.map(|c| (c as u64).wrapping_add(p & (c >> 63) as u64)).collect());
+            Zeroizing::new(c.map(|c| plan.modulus().lift_signed(c)).collect());
         plan.forward(&mut product);
         pointwise::mul_assign(plan.modulus(), &mut product, self.exact());
         plan.inverse(&mut product);

@@ -4,8 +4,10 @@
 //! `v = (q m + 2^(l-1)) mod 2^l`, which needs only the low bits of q. (Rounding q / 2^l first would multiply the
 //! rounding error by m.) Constant time in m.
 
+use phineus_kernel::ntt::pointwise;
 use phineus_kernel::z2k::Pow2;
 use phineus_kernel::zq::Shoup;
+use zeroize::Zeroizing;
 
 use crate::Params;
 
@@ -27,14 +29,17 @@ impl<'p> Encoding<'p> {
         Self { params, ring, inverses: inverses.collect() }
     }
 
-    /// round(q m / 2^l) modulo the prime of `limb`; m is taken modulo 2^l.
-    #[inline]
-    pub(crate) fn residue(&self, limb: usize, m: u32) -> u64 {
+    /// round(q m / 2^l) modulo the prime of `limb`, for every m, taken modulo 2^l.
+    pub(crate) fn residues(&self, limb: usize, messages: &[u32]) -> Zeroizing<Vec<u64>> {
         let modulus = self.params.modulus(limb);
         let (half, inverse) = self.inverses[limb];
+        let (q, mask) = (self.params.q_low(), u64::from(self.ring.mask()));
         let half_step = 1_u64 << (self.ring.bits() - 1);
-        let v = self.params.q_low().wrapping_mul(m.into()).wrapping_add(half_step);
-        modulus.sub(half, modulus.mul_shoup(v & u64::from(self.ring.mask()), inverse))
+        let v = messages.iter().map(|&m| q.wrapping_mul(m.into()).wrapping_add(half_step) & mask);
+        let mut residues = Zeroizing::new(v.collect::<Vec<_>>());
+        pointwise::scale(modulus, &mut residues, inverse);
+        residues.iter_mut().for_each(|v| *v = modulus.sub(half, *v));
+        residues
     }
 }
 
@@ -53,7 +58,7 @@ mod tests {
             for m in [0, 1, 2, 3, 1000, ring.mask() / 2, ring.mask() / 2 + 1, ring.mask() - 1, ring.mask()] {
                 let m = ring.reduce(m);
                 let exact = (q * u128::from(m) + (1 << (bits - 1))) >> bits;
-                assert_eq!(u128::from(encoding.residue(0, m)), exact % q, "{m} modulo 2^{bits}");
+                assert_eq!(u128::from(encoding.residues(0, &[m])[0]), exact % q, "{m} modulo 2^{bits}");
             }
         }
     }
@@ -69,7 +74,7 @@ mod tests {
         for m in [1, 77, 0x80_0000, 0xff_ffff] {
             let exact = (q * u128::from(m) + (1 << 23)) >> 24;
             for (limb, &p) in primes.iter().enumerate() {
-                assert_eq!(u128::from(encoding.residue(limb, m)), exact % u128::from(p));
+                assert_eq!(u128::from(encoding.residues(limb, &[m])[0]), exact % u128::from(p));
             }
         }
     }

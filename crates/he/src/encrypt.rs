@@ -169,10 +169,8 @@ pub(crate) fn encrypt_under(
     if let Some(ring) = ring {
         let encoding = Encoding::new(params, ring);
         for limb in 0..params.limbs() {
-            let modulus = params.modulus(limb);
-            for (slot, &m) in body.limb_mut(limb).iter_mut().zip(plain) {
-                *slot = modulus.add(*slot, encoding.residue(limb, m));
-            }
+            let residues = encoding.residues(limb, plain);
+            pointwise::add_assign(params.modulus(limb), &mut body.limb_mut(limb)[..plain.len()], &residues);
         }
     }
     let mut body = body.into_eval();

@@ -39,7 +39,7 @@ impl SecretKey {
         let mut secret = Zeroizing::new(vec![0; n]);
         ternary(rng, &mut secret);
         let residues = |plan: &Plan| {
-            let mut values: Vec<_> = secret.iter().map(|&t| plan.modulus().reduce_i64(t.into())).collect();
+            let mut values: Vec<_> = secret.iter().map(|&t| plan.modulus().lift_signed(t.into())).collect();
             plan.forward(&mut values);
             values
         };

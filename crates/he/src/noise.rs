@@ -16,8 +16,8 @@
 //! sub-Gaussian with parameter (1 + |s|^2) / 12. |s|^2 <= 2n/3 + 4 sqrt(n) but for exp(-32) < 2^-46 of all keys
 //! (Hoeffding). N is, up to the constant 1 and the mean 2^-(l+1) W_1 of delta(r), a sum of independent
 //! sub-Gaussian terms with parameter (sigma^2 + 1/4) W_2^2 + sigma^2 (2n + 1). Each of the two exceeds `tail`
-//! times the root of its parameter with probability 2 exp(-tail^2 / 2); over all N coefficients of an inference
-//! the choice `tail^2 = 2 ln(4 N 2^41)` leaves 2^-41, together with the bad keys less than 2^-40. Decryption is
+//! times the root of its parameter with probability 2 exp(-tail^2 / 2); over all C coefficients of an inference
+//! the choice `tail^2 = 2 ln(4 C 2^41)` leaves 2^-41, together with the bad keys less than 2^-40. Decryption is
 //! right if both bounds, the fixed-point error and half the flood, F 2^(l+g) / (2q), stay below 2^(g-1).
 //! F is the largest power of two that does.
 //!
@@ -99,7 +99,7 @@ pub struct Proof {
 /// [`HeError::GuardBits`], [`HeError::TooNoisy`], [`HeError::Distance`] if these parameters do not suffice.
 pub fn prove(params: &Params, layers: &[LayerInput]) -> Result<Proof, HeError> {
     let total = layers.iter().map(|layer| layer.coefficients as f64).sum::<f64>().max(1.0);
-    // tail^2 = 2 ln(4 N / target), the target half of what is allowed.
+    // tail^2 = 2 ln(4 C / target), the target half of what is allowed.
     let tail = (2.0 * ((4.0 * total).ln() + (1.0 - LOG2_FAILURE) * std::f64::consts::LN_2)).sqrt();
     let layers = layers
         .iter()

@@ -85,19 +85,15 @@ impl Poly<Coeff> {
         Self::from_small(params, coefficients)
     }
 
-    /// As [`Poly::from_signed`], from any small integers.
+    /// As [`Poly::from_signed`], from small integers of either sort.
     pub(crate) fn from_small<T: Copy + Into<i64>>(params: &Arc<Params>, coefficients: &[T]) -> Self {
         assert!(coefficients.len() <= params.degree(), "at most n coefficients");
         let mut poly = Self::zero(params);
         for limb in 0..params.limbs() {
             let modulus = params.modulus(limb);
-            let p = modulus.value();
             let slots = poly.limb_mut(limb).iter_mut().zip(coefficients);
-            if p > 1 << 32 {
-                slots.for_each(|(slot, &c)| {
-                    let c: i64 = c.into();
-                    *slot = (c as u64).wrapping_add(p & (c >> 63) as u64);
-                });
+            if size_of::<T>() == 1 || modulus.bits() > 32 {
+                slots.for_each(|(slot, &c)| *slot = modulus.lift_signed(c.into()));
             } else {
                 slots.for_each(|(slot, &c)| *slot = modulus.reduce_i64(c.into()));
             }

@@ -20,6 +20,7 @@ use phineus_kernel::pack::{pack, packed_len, unpack};
 use phineus_kernel::sample::{centred_binomial, ternary};
 use phineus_kernel::wire::{PeerMisbehaved, Wire, check_len};
 use phineus_kernel::z2k::Pow2;
+use phineus_kernel::zq::Modulus;
 use rand::CryptoRng;
 use zeroize::Zeroizing;
 
@@ -162,18 +163,14 @@ pub(crate) fn randomise(
     let encoding = Encoding::new(params, spec.ring);
     for limb in 0..params.limbs() {
         let modulus = params.modulus(limb);
-        let powers = flood.powers(|exponent| modulus.pow(2, exponent.into()));
-        let powers: Vec<_> = powers.map(|power| modulus.shoup(power)).collect();
+        let mut shift = flood.residues(modulus);
+        pointwise::sub_assign(modulus, &mut shift, &encoding.residues(limb, mask));
         let half = modulus.pow(2, u64::from(spec.log_flood) - 1);
         let body = body.limb_mut(limb);
-        for (k, &position) in positions.iter().enumerate() {
-            let shift = flood.digits(k).zip(&powers);
-            let shift =
-                shift.fold(0, |acc, (digit, &power)| modulus.add(acc, modulus.mul_shoup(digit, power)));
-            let shift = modulus.add(modulus.sub(shift, half), modulus.reduce_i64(error[k].into()));
-            let shift = modulus.sub(shift, encoding.residue(limb, mask[k]));
+        for ((&position, &shift), &error) in positions.iter().zip(shift.iter()).zip(error.iter()) {
+            let centred = modulus.add(modulus.sub(shift, half), modulus.lift_signed(error.into()));
             let slot = &mut body[position as usize];
-            *slot = modulus.add(*slot, shift);
+            *slot = modulus.add(*slot, centred);
         }
     }
     [body, uniform]
@@ -221,15 +218,15 @@ impl Flood {
         Self { digits, count }
     }
 
-    /// The digits of integer k, least significant first.
-    fn digits(&self, k: usize) -> impl Iterator<Item = u64> {
-        self.digits.iter().skip(k).step_by(self.count).copied()
-    }
-
-    /// One value per digit from the exponent of its weight.
-    fn powers<T>(&self, power: impl Fn(u32) -> T) -> impl Iterator<Item = T> {
-        let digits = self.digits.len().checked_div(self.count).unwrap_or(0);
-        (0..digits as u32).map(move |j| power(j * DIGIT))
+    /// The integers modulo a prime: the sum of the digits times their weights.
+    fn residues(&self, modulus: &Modulus) -> Zeroizing<Vec<u64>> {
+        let mut sum = Zeroizing::new(vec![0; self.count]);
+        for (j, digit) in (0..).zip(self.digits.chunks_exact(self.count.max(1))) {
+            let mut term = Zeroizing::new(digit.to_vec());
+            pointwise::scale(modulus, &mut term, modulus.shoup(modulus.pow(2, j * u64::from(DIGIT))));
+            pointwise::add_assign(modulus, &mut sum, &term);
+        }
+        sum
     }
 }
 

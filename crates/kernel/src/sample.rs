@@ -7,6 +7,7 @@
 use rand::Rng;
 use zeroize::Zeroize;
 
+use crate::cpu::Backend;
 use crate::zq::Modulus;
 
 /// Pairs of bits of one sample of [`centred_binomial`].
@@ -58,29 +59,73 @@ pub fn uniform_pow2(rng: &mut impl Rng, bits: u32, out: &mut [u32]) {
 
 /// Uniform in {-1, 0, 1}: `floor(3 x / 2^64) - 1` for 64 uniform bits x, at distance below 2^-64 from uniform.
 pub fn ternary(rng: &mut impl Rng, out: &mut [i8]) {
-    // The high half of 3 x, from 32-bit halves.
-    map_words(rng, out, |x| ((3 * (x >> 32) + ((3 * (x & 0xffff_ffff)) >> 32)) >> 32) as i8 - 1);
+    let backend = Backend::detected();
+    map_chunks(rng, out, |bytes, out| ternary_on(backend, bytes, out));
 }
 
 /// The difference of two sums of 21 random bits: in [-21, 21], mean 0, variance 10.5 (standard deviation 3.24).
 ///
 /// A sum of 21 bits minus another has the distribution of a sum of 42 bits minus 21, since 1 - b is a fair bit.
 pub fn centred_binomial(rng: &mut impl Rng, out: &mut [i8]) {
-    const MASK: u64 = (1 << (2 * CBD_PAIRS)) - 1;
-    map_words(rng, out, |x| (x & MASK).count_ones() as i8 - CBD_PAIRS as i8);
+    let backend = Backend::detected();
+    map_chunks(rng, out, |bytes, out| binomial_on(backend, bytes, out));
 }
 
-#[inline]
-fn map_words(rng: &mut impl Rng, out: &mut [i8], sample: impl Fn(u64) -> i8) {
+/// Feeds 8 random bytes per sample to `map`.
+fn map_chunks(rng: &mut impl Rng, out: &mut [i8], map: impl Fn(&[u8], &mut [i8])) {
     let mut bytes = [0; 8 * CHUNK];
     for chunk in out.chunks_mut(CHUNK) {
         let bytes = &mut bytes[..8 * chunk.len()];
         rng.fill_bytes(bytes);
-        for (value, word) in chunk.iter_mut().zip(words(bytes)) {
-            *value = sample(word);
-        }
+        map(bytes, chunk);
     }
     bytes.zeroize();
+}
+
+fn ternary_on(backend: Backend, bytes: &[u8], out: &mut [i8]) {
+    match backend {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: callers pass a backend of this machine.
+        Backend::Avx512 => unsafe { avx512::ternary(bytes, out) },
+        _ => ternary_words(bytes, out),
+    }
+}
+
+fn binomial_on(backend: Backend, bytes: &[u8], out: &mut [i8]) {
+    match backend {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: callers pass a backend of this machine.
+        Backend::Avx512 => unsafe { avx512::binomial(bytes, out) },
+        _ => binomial_words(bytes, out),
+    }
+}
+
+#[inline(always)]
+fn ternary_words(bytes: &[u8], out: &mut [i8]) {
+    // The high half of 3 x, from 32-bit halves.
+    let trit = |x: u64| ((3 * (x >> 32) + ((3 * (x & 0xffff_ffff)) >> 32)) >> 32) as i8 - 1;
+    out.iter_mut().zip(words(bytes)).for_each(|(value, x)| *value = trit(x));
+}
+
+#[inline(always)]
+fn binomial_words(bytes: &[u8], out: &mut [i8]) {
+    const MASK: u64 = (1 << (2 * CBD_PAIRS)) - 1;
+    let sample = |x: u64| (x & MASK).count_ones() as i8 - CBD_PAIRS as i8;
+    out.iter_mut().zip(words(bytes)).for_each(|(value, x)| *value = sample(x));
+}
+
+/// The portable code, compiled for wide vectors.
+#[cfg(target_arch = "x86_64")]
+mod avx512 {
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    pub(super) fn ternary(bytes: &[u8], out: &mut [i8]) {
+        super::ternary_words(bytes, out);
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    pub(super) fn binomial(bytes: &[u8], out: &mut [i8]) {
+        super::binomial_words(bytes, out);
+    }
 }
 
 #[inline]
@@ -109,6 +154,22 @@ mod tests {
         assert_eq!(counts.iter().sum::<usize>(), out.len());
         // 2 degrees of freedom: 18.4 has probability 10^-4.
         assert!(chi_square(&counts, &[30_000.0; 3]) < 18.4, "{counts:?}");
+    }
+
+    #[test]
+    fn backends_agree() {
+        let mut bytes = vec![0; 8 * 77];
+        StdRng::seed_from_u64(7).fill_bytes(&mut bytes);
+        bytes[..16].copy_from_slice(&[0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 255, 255, 255, 255, 255, 255]);
+        let (mut expected, mut out) = ([[0; 77]; 2], [[0; 77]; 2]);
+        ternary_words(&bytes, &mut expected[0]);
+        binomial_words(&bytes, &mut expected[1]);
+        assert_eq!(expected.map(|v| [v[0], v[1]]), [[-1, 1], [-21, 21]]);
+        for backend in Backend::available() {
+            ternary_on(backend, &bytes, &mut out[0]);
+            binomial_on(backend, &bytes, &mut out[1]);
+            assert_eq!(out, expected, "{backend:?}");
+        }
     }
 
     #[test]

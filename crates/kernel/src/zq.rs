@@ -179,6 +179,14 @@ impl Modulus {
         self.lift((magnitude ^ sign).wrapping_sub(sign).wrapping_add(self.p & sign))
     }
 
+    /// A signed number of absolute value below p.
+    #[must_use]
+    #[inline]
+    pub fn lift_signed(&self, x: i64) -> u64 {
+        debug_assert!(x.unsigned_abs() < self.p, "absolute value below p");
+        (x as u64).wrapping_add(self.p & (x >> 63) as u64)
+    }
+
     /// `lo + 2^52 hi` modulo p, for any words.
     #[must_use]
     #[inline]
@@ -274,6 +282,8 @@ mod tests {
                 prop_assert_eq!(m.mul(a, m.inv(a)), u64::from(a != 0));
                 prop_assert_eq!(u128::from(m.reduce_u128(x)), x % p);
                 prop_assert_eq!(i128::from(m.reduce_i64(s)), i128::from(s).rem_euclid(p as i128));
+                let small = s % m.value() as i64;
+                prop_assert_eq!(m.lift_signed(small), m.reduce_i64(s));
             }
         }
     }

@@ -49,7 +49,7 @@ pub(super) fn forward(plan: &Plan, values: &mut [u64]) {
     }
     let (blocks, _) = lanes.as_chunks_mut::<8>();
     for (b, block) in blocks.iter_mut().enumerate() {
-        let mut x = block.each_ref().map(|v| load(v));
+        let mut x = load8(block);
         let roots = head_roots8(&plan.forward.head, plan.n / BLOCK, b);
         forward8(c, &mut x, &roots);
         x = transpose(x);
@@ -67,7 +67,7 @@ pub(super) fn inverse(plan: &Plan, values: &mut [u64]) {
     let (lanes, _) = values.as_chunks_mut::<8>();
     let (blocks, _) = lanes.as_chunks_mut::<8>();
     for (b, block) in blocks.iter_mut().enumerate() {
-        let mut x = block.each_ref().map(|v| load(v));
+        let mut x = load8(block);
         inverse8(c, &mut x, &tail_roots(&plan.inverse.tail, b));
         x = transpose(x);
         let roots = head_roots8(&plan.inverse.head, plan.n / BLOCK, b);
@@ -106,7 +106,7 @@ fn forward_pass8(c: Constants, head: &Factors, lanes: &mut [Lane8], groups: usiz
         let roots = head_roots8(head, groups, i);
         let mut rows = rows::<8>(group, size / 8);
         for k in 0..size / 8 {
-            let mut x = rows.each_ref().map(|row| load(&row[k]));
+            let mut x = gather_rows(&rows, k);
             forward8(c, &mut x, &roots);
             rows.iter_mut().zip(x).for_each(|(row, v)| store(&mut row[k], v));
         }
@@ -122,7 +122,7 @@ fn forward_pass4(c: Constants, head: &Factors, lanes: &mut [Lane8], groups: usiz
         let [r0, r1, r2] = head_roots4(head, groups, i);
         let mut rows = rows::<4>(group, size / 4);
         for k in 0..size / 4 {
-            let [x0, x1, x2, x3] = rows.each_ref().map(|row| load(&row[k]));
+            let [x0, x1, x2, x3] = gather_rows(&rows, k);
             let ((x0, x2), (x1, x3)) = (cooley_tukey(c, x0, x2, r0), cooley_tukey(c, x1, x3, r0));
             let ((x0, x1), (x2, x3)) = (cooley_tukey(c, x0, x1, r1), cooley_tukey(c, x2, x3, r2));
             rows.iter_mut().zip([x0, x1, x2, x3]).for_each(|(row, v)| store(&mut row[k], v));
@@ -141,7 +141,7 @@ fn inverse_pass8(c: Constants, plan: &Plan, lanes: &mut [Lane8], groups: usize) 
         if groups == 1 {
             let scale = scale_roots(plan);
             for k in 0..size / 8 {
-                let mut x = rows.each_ref().map(|row| load(&row[k]));
+                let mut x = gather_rows(&rows, k);
                 inverse8_layers(c, &mut x, &roots);
                 let [x0, x1, x2, x3, x4, x5, x6, x7] = x;
                 let ((x0, x4), (x1, x5)) = (finish(c, x0, x4, scale), finish(c, x1, x5, scale));
@@ -151,7 +151,7 @@ fn inverse_pass8(c: Constants, plan: &Plan, lanes: &mut [Lane8], groups: usize) 
             }
         } else {
             for k in 0..size / 8 {
-                let mut x = rows.each_ref().map(|row| load(&row[k]));
+                let mut x = gather_rows(&rows, k);
                 inverse8(c, &mut x, &roots);
                 rows.iter_mut().zip(x).for_each(|(row, v)| store(&mut row[k], v));
             }
@@ -169,7 +169,7 @@ fn inverse_pass4(c: Constants, plan: &Plan, lanes: &mut [Lane8], groups: usize) 
         let [r0, r1, r2] = head_roots4(&plan.inverse.head, groups, i);
         let mut rows = rows::<4>(group, size / 4);
         for k in 0..size / 4 {
-            let [x0, x1, x2, x3] = rows.each_ref().map(|row| load(&row[k]));
+            let [x0, x1, x2, x3] = gather_rows(&rows, k);
             let ((x0, x1), (x2, x3)) = (gentleman_sande(c, x0, x1, r1), gentleman_sande(c, x2, x3, r2));
             let ((x0, x2), (x1, x3)) = if groups == 1 {
                 (finish(c, x0, x2, scale), finish(c, x1, x3, scale))
@@ -333,6 +333,29 @@ fn rows<const R: usize>(group: &mut [Lane8], len: usize) -> [&mut [Lane8]; R] {
         rest = tail;
         row
     })
+}
+
+/// The rows of a block.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn load8(block: &[Lane8; 8]) -> [__m512i; 8] {
+    let mut x = [_mm512_setzero_si512(); 8];
+    for (v, row) in x.iter_mut().zip(block) {
+        *v = load(row);
+    }
+    x
+}
+
+/// One vector from each row.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn gather_rows<const R: usize>(rows: &[&mut [Lane8]; R], k: usize) -> [__m512i; R] {
+    // A loop rather than `array::map`, which has no target features and may stay a call.
+    let mut x = [_mm512_setzero_si512(); R];
+    for (v, row) in x.iter_mut().zip(rows) {
+        *v = load(&row[k]);
+    }
+    x
 }
 
 #[inline]

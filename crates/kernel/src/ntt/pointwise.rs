@@ -6,7 +6,7 @@
 //! then reduces once. All backends leave the same words. Constant time.
 
 use crate::cpu::Backend;
-use crate::zq::{MASK52, Modulus};
+use crate::zq::{MASK52, Modulus, Shoup};
 
 /// Products that may be accumulated before a reduction. (One word that is already there, below 2^52, counts as
 /// a product.)
@@ -88,13 +88,50 @@ pub fn mul_assign_on(backend: Backend, modulus: &Modulus, a: &mut [u64], b: &[u6
     }
 }
 
+/// `a *= w`, with a < 2^52 before and in [0, p) after.
+pub fn scale(modulus: &Modulus, a: &mut [u64], w: Shoup) {
+    scale_on(Backend::detected(), modulus, a, w);
+}
+
+/// [`scale`] on one backend; for tests. AVX2 runs the portable code.
+///
+/// # Panics
+/// If the machine lacks the backend.
+pub fn scale_on(backend: Backend, modulus: &Modulus, a: &mut [u64], w: Shoup) {
+    match backend {
+        #[cfg(target_arch = "x86_64")]
+        Backend::Avx512 => {
+            assert!(super::runs(backend), "backend of this machine");
+            // SAFETY: the machine has the instructions of this backend.
+            unsafe { avx512::scale(modulus, a, w) }
+        }
+        _ => a.iter_mut().for_each(|a| *a = modulus.mul_shoup(*a, w)),
+    }
+}
+
 /// `a += b`, all in [0, p).
 ///
 /// # Panics
 /// If the lengths differ.
 pub fn add_assign(modulus: &Modulus, a: &mut [u64], b: &[u64]) {
+    add_assign_on(Backend::detected(), modulus, a, b);
+}
+
+/// [`add_assign`] on one backend; for tests. AVX2 runs the portable code.
+///
+/// # Panics
+/// If the lengths differ or the machine lacks the backend.
+pub fn add_assign_on(backend: Backend, modulus: &Modulus, a: &mut [u64], b: &[u64]) {
     assert_eq!(a.len(), b.len(), "operands of one length");
-    a.iter_mut().zip(b).for_each(|(a, &b)| *a = modulus.add(*a, b));
+    match backend {
+        #[cfg(target_arch = "x86_64")]
+        Backend::Avx512 => {
+            assert!(super::runs(backend), "backend of this machine");
+            // SAFETY: the machine has the instructions of this backend.
+            unsafe { avx512::add_assign(modulus, a, b) }
+        }
+        _ => add_assign_portable(modulus, a, b),
+    }
 }
 
 /// `a -= b`, all in [0, p).
@@ -102,7 +139,33 @@ pub fn add_assign(modulus: &Modulus, a: &mut [u64], b: &[u64]) {
 /// # Panics
 /// If the lengths differ.
 pub fn sub_assign(modulus: &Modulus, a: &mut [u64], b: &[u64]) {
+    sub_assign_on(Backend::detected(), modulus, a, b);
+}
+
+/// [`sub_assign`] on one backend; for tests. AVX2 runs the portable code.
+///
+/// # Panics
+/// If the lengths differ or the machine lacks the backend.
+pub fn sub_assign_on(backend: Backend, modulus: &Modulus, a: &mut [u64], b: &[u64]) {
     assert_eq!(a.len(), b.len(), "operands of one length");
+    match backend {
+        #[cfg(target_arch = "x86_64")]
+        Backend::Avx512 => {
+            assert!(super::runs(backend), "backend of this machine");
+            // SAFETY: the machine has the instructions of this backend.
+            unsafe { avx512::sub_assign(modulus, a, b) }
+        }
+        _ => sub_assign_portable(modulus, a, b),
+    }
+}
+
+#[inline(always)]
+fn add_assign_portable(modulus: &Modulus, a: &mut [u64], b: &[u64]) {
+    a.iter_mut().zip(b).for_each(|(a, &b)| *a = modulus.add(*a, b));
+}
+
+#[inline(always)]
+fn sub_assign_portable(modulus: &Modulus, a: &mut [u64], b: &[u64]) {
     a.iter_mut().zip(b).for_each(|(a, &b)| *a = modulus.sub(*a, b));
 }
 
@@ -123,9 +186,9 @@ fn reduce_acc_portable(modulus: &Modulus, lo: &[u64], hi: &[u64], out: &mut [u64
 mod avx512 {
     use std::arch::x86_64::*;
 
-    use super::{mul_acc_portable, reduce_acc_portable};
+    use super::{add_assign_portable, mul_acc_portable, reduce_acc_portable, sub_assign_portable};
     use crate::ntt::avx512::{load, store};
-    use crate::zq::{MASK52, Modulus};
+    use crate::zq::{MASK52, Modulus, Shoup};
 
     /// Constants of a reduction.
     #[derive(Clone, Copy)]
@@ -180,6 +243,30 @@ mod avx512 {
         a_rest.iter_mut().zip(b_rest).for_each(|(a, &b)| *a = modulus.mul(*a, b));
     }
 
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    pub(super) fn scale(modulus: &Modulus, a: &mut [u64], w: Shoup) {
+        let r = Reducer::new(modulus);
+        let factor = [w.value, w.quotient].map(|v| _mm512_set1_epi64(v as i64));
+        let (a, rest) = a.as_chunks_mut();
+        for a in a {
+            let v = r.mul_lazy(load(a), factor);
+            store(a, _mm512_min_epu64(v, _mm512_sub_epi64(v, r.p)));
+        }
+        rest.iter_mut().for_each(|a| *a = modulus.mul_shoup(*a, w));
+    }
+
+    /// The portable code, compiled for wide vectors.
+    #[target_feature(enable = "avx512f,avx512vl,avx512dq")]
+    pub(super) fn add_assign(modulus: &Modulus, a: &mut [u64], b: &[u64]) {
+        add_assign_portable(modulus, a, b);
+    }
+
+    /// The portable code, compiled for wide vectors.
+    #[target_feature(enable = "avx512f,avx512vl,avx512dq")]
+    pub(super) fn sub_assign(modulus: &Modulus, a: &mut [u64], b: &[u64]) {
+        sub_assign_portable(modulus, a, b);
+    }
+
     impl Reducer {
         #[target_feature(enable = "avx512f")]
         fn new(modulus: &Modulus) -> Self {
@@ -197,9 +284,16 @@ mod avx512 {
         #[inline]
         #[target_feature(enable = "avx512f,avx512ifma")]
         fn lazy(&self, i: usize, y: __m512i) -> __m512i {
+            self.mul_lazy(y, self.powers[i])
+        }
+
+        /// `y w` in [0, 2p), for y < 2^52 and w with its quotient.
+        #[inline]
+        #[target_feature(enable = "avx512f,avx512ifma")]
+        fn mul_lazy(&self, y: __m512i, w: [__m512i; 2]) -> __m512i {
             let zero = _mm512_setzero_si512();
-            let q = _mm512_madd52hi_epu64(zero, y, self.powers[i][1]);
-            let product = _mm512_madd52lo_epu64(zero, y, self.powers[i][0]);
+            let q = _mm512_madd52hi_epu64(zero, y, w[1]);
+            let product = _mm512_madd52lo_epu64(zero, y, w[0]);
             _mm512_and_si512(_mm512_madd52lo_epu64(product, q, self.minus), self.mask)
         }
 
@@ -295,11 +389,16 @@ mod tests {
                 let mut c = a.clone();
                 mul_assign_on(backend, &m, &mut c, &b);
                 assert!((0..77).all(|i| c[i] == m.mul(a[i], b[i])), "{backend:?}");
+                let mut c = a.clone();
+                add_assign_on(backend, &m, &mut c, &b);
+                assert!((0..77).all(|i| c[i] == (a[i] + b[i]) % p), "{backend:?}");
+                sub_assign_on(backend, &m, &mut c, &a);
+                assert_eq!(c, b, "{backend:?}");
+                let mut c: Vec<_> = a.iter().map(|v| MASK52 - v).collect();
+                scale_on(backend, &m, &mut c, m.shoup(p - 2));
+                let exact = |v: u64| u128::from(MASK52 - v) * u128::from(p - 2) % u128::from(p);
+                assert!((0..77).all(|i| u128::from(c[i]) == exact(a[i])), "{backend:?}");
             }
-            let mut c = a.clone();
-            add_assign(&m, &mut c, &b);
-            sub_assign(&m, &mut c, &a);
-            assert_eq!(c, b);
         }
     }
 }
