@@ -124,6 +124,19 @@ impl Bits {
         self.bytes[i / 8] >> (i % 8) & 1 == 1
     }
 
+    /// Writes the lowest `width` bits of a word from bit `at` on, where zeros are.
+    ///
+    /// # Panics
+    /// If the bits are out of range or `width` exceeds 32.
+    pub fn set_word(&mut self, at: usize, width: usize, word: u32) {
+        assert!(width <= 32 && at + width <= self.len, "bits out of range");
+        let shifted = (u64::from(word) & ((1 << width) - 1)) << (at % 8);
+        let bytes = &mut self.bytes[at / 8..];
+        for (byte, part) in bytes.iter_mut().zip(shifted.to_le_bytes()) {
+            *byte |= part;
+        }
+    }
+
     /// Adds another string of the same length modulo 2.
     ///
     /// # Panics
@@ -174,6 +187,11 @@ mod tests {
                 }
             }
             prop_assert_eq!(bits.to_words(width), masked);
+            let mut written = Bits::zeros(bits.len());
+            for (i, word) in words.iter().enumerate() {
+                written.set_word(i * width, width, *word);
+            }
+            prop_assert_eq!(&written, &bits);
             let again: Bits = (0..bits.len()).map(|i| bits.get(i)).collect();
             prop_assert_eq!(&again, &bits);
             prop_assert_eq!(Bits::from_bytes(bits.as_bytes().to_vec(), bits.len()), Ok(bits));

@@ -15,6 +15,13 @@ impl Delta {
         Self(Block::random(rng).with_lsb())
     }
 
+    /// A stored offset; `None` unless bit 0 is set.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 16]) -> Option<Self> {
+        let block = Block::from_bytes(bytes);
+        (block.0 & 1 == 1).then_some(Self(block))
+    }
+
     /// The block.
     #[must_use]
     #[inline]

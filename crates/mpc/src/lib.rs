@@ -10,6 +10,8 @@ mod bits;
 mod delta;
 pub mod gc;
 pub mod ot;
+#[cfg(test)]
+mod tests;
 
 pub use bits::{Bits, LengthMismatch};
 pub use delta::Delta;

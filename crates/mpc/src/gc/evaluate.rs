@@ -50,8 +50,9 @@ fn gates(circuit: &Circuit, mut tweak: u128, slots: &mut [Lanes], tables: &[u8],
             Gate::Xor { a, b, out } => xor(slots, a, b, out),
             Gate::And { a, b, out, .. } => {
                 let (a, b) = (slots[a as usize], slots[b as usize]);
-                tccr_batch(tweak, &mut a.clone(), &mut hash_a);
-                tccr_batch(tweak.wrapping_add(1), &mut b.clone(), &mut hash_b);
+                let (mut input_a, mut input_b) = (a, b);
+                tccr_batch(tweak, &mut input_a, &mut hash_a);
+                tccr_batch(tweak.wrapping_add(1), &mut input_b, &mut hash_b);
                 tweak = tweak.wrapping_add(2);
                 let rows = tables.next().unwrap_or_default().as_chunks().0;
                 let (generator, evaluator) = rows.split_at(rows.len() / 2);

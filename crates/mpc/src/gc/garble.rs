@@ -127,44 +127,72 @@ fn gates(
 ) {
     let offset = delta.block();
     let mut tables = tables.chunks_exact_mut(lanes * Block::BYTES);
-    let (mut x, mut hash_a, mut hash_b) =
-        ([Block::ZERO; 2 * LANES], [Block::ZERO; 2 * LANES], [Block::ZERO; 2 * LANES]);
+    let (mut half_a, mut half_b) = (Half::new(), Half::new());
     for gate in &circuit.gates {
         match *gate {
             Gate::Xor { a, b, out } => xor(slots, a, b, out),
             Gate::And { a, b, out, invert_a, invert_b } => {
-                let (invert_a, invert_b) = (delta.times(invert_a), delta.times(invert_b));
-                let a = slots[a as usize].map(|label| label ^ invert_a);
-                let b = slots[b as usize].map(|label| label ^ invert_b);
-                for (label, hash, tweak) in
-                    [(&a, &mut hash_a, tweak), (&b, &mut hash_b, tweak.wrapping_add(1))]
-                {
-                    for lane in 0..LANES {
-                        x[lane] = label[lane];
-                        x[LANES + lane] = label[lane] ^ offset;
-                    }
-                    tccr_batch(tweak, &mut x, hash);
-                }
+                half_a.hash(&slots[a as usize], delta.times(invert_a), offset, tweak);
+                half_b.hash(&slots[b as usize], delta.times(invert_b), offset, tweak.wrapping_add(1));
                 tweak = tweak.wrapping_add(2);
-                let mut generator = [Block::ZERO; LANES];
-                let mut evaluator = [Block::ZERO; LANES];
+                let (mut generator, mut evaluator) = ([Block::ZERO; LANES], [Block::ZERO; LANES]);
                 let out = &mut slots[out as usize];
                 for lane in 0..LANES {
-                    let (a, b) = (a[lane], b[lane]);
+                    let (a, b) = (half_a.zero[lane], half_b.zero[lane]);
                     let (colour_a, colour_b) = (Block::mask(a.lsb()), Block::mask(b.lsb()));
-                    generator[lane] = hash_a[lane] ^ hash_a[LANES + lane] ^ offset & colour_b;
-                    evaluator[lane] = hash_b[lane] ^ hash_b[LANES + lane] ^ a;
-                    out[lane] = hash_a[lane]
-                        ^ generator[lane] & colour_a
-                        ^ hash_b[lane]
-                        ^ (evaluator[lane] ^ a) & colour_b;
+                    let (hash_a, sum_a) = half_a.hash_and_sum(lane);
+                    let (hash_b, sum_b) = half_b.hash_and_sum(lane);
+                    generator[lane] = sum_a ^ offset & colour_b;
+                    evaluator[lane] = sum_b ^ a;
+                    out[lane] = hash_a ^ generator[lane] & colour_a ^ hash_b ^ sum_b & colour_b;
                 }
-                for half in [&generator, &evaluator] {
+                for rows in [&generator, &evaluator] {
                     if let Some(table) = tables.next() {
-                        table.copy_from_slice(Block::as_bytes(&half[..lanes]));
+                        table.copy_from_slice(Block::as_bytes(&rows[..lanes]));
                     }
                 }
             }
+        }
+    }
+}
+
+/// One operand of an AND gate in all lanes.
+struct Half {
+    zero: Lanes,
+    labels: [Block; 2 * LANES],
+    hashes: [Block; 2 * LANES],
+}
+
+impl Half {
+    fn new() -> Self {
+        Self {
+            zero: [Block::ZERO; LANES],
+            labels: [Block::ZERO; 2 * LANES],
+            hashes: [Block::ZERO; 2 * LANES],
+        }
+    }
+
+    /// Hashes both labels of the wire.
+    fn hash(&mut self, labels: &Lanes, invert: Block, offset: Block, tweak: u128) {
+        for (lane, label) in labels.iter().enumerate() {
+            let zero = *label ^ invert;
+            self.zero[lane] = zero;
+            self.labels[lane] = zero;
+            self.labels[LANES + lane] = zero ^ offset;
+        }
+        tccr_batch(tweak, &mut self.labels, &mut self.hashes);
+    }
+
+    /// `H(zero label)`, and its sum with `H(zero label + Delta)`.
+    fn hash_and_sum(&self, lane: usize) -> (Block, Block) {
+        (self.hashes[lane], self.hashes[lane] ^ self.hashes[LANES + lane])
+    }
+}
+
+impl Drop for Half {
+    fn drop(&mut self) {
+        for blocks in [&mut self.zero[..], &mut self.labels, &mut self.hashes] {
+            Block::as_bytes_mut(blocks).zeroize();
         }
     }
 }
@@ -177,18 +205,8 @@ pub(super) struct Memory {
 
 impl Drop for Memory {
     fn drop(&mut self) {
-        self.slots.as_flattened_mut().zeroize_all();
+        Block::as_bytes_mut(self.slots.as_flattened_mut()).zeroize();
         self.garbler.zeroize();
-    }
-}
-
-trait ZeroizeAll {
-    fn zeroize_all(&mut self);
-}
-
-impl ZeroizeAll for [Block] {
-    fn zeroize_all(&mut self) {
-        Block::as_bytes_mut(self).zeroize();
     }
 }
 
@@ -233,16 +251,13 @@ pub(super) fn xor(slots: &mut [Lanes], a: u32, b: u32, out: u32) {
 
 /// Packs the colours of the outputs in order (instance, bit). The garbler adds its negations and constants.
 pub(super) fn colours(circuit: &Circuit, slots: &[Lanes], lanes: usize, garbler: bool, out: &mut [u8]) {
-    let mut at = 0;
     out.fill(0);
-    for lane in 0..lanes {
-        for output in &circuit.outputs {
-            let bit = match *output {
-                Output::Const(bit) => bit & garbler,
-                Output::Slot { slot, inverted } => slots[slot as usize][lane].lsb() ^ (inverted & garbler),
-            };
-            out[at / 8] |= u8::from(bit) << (at % 8);
-            at += 1;
-        }
+    let colour = |lane: usize, output: &Output| match *output {
+        Output::Const(bit) => bit & garbler,
+        Output::Slot { slot, inverted } => slots[slot as usize][lane].lsb() ^ (inverted & garbler),
+    };
+    let bits = (0..lanes).flat_map(|lane| circuit.outputs.iter().map(move |o| (lane, o)));
+    for (at, (lane, output)) in bits.enumerate() {
+        out[at / 8] |= u8::from(colour(lane, output)) << (at % 8);
     }
 }

@@ -1,10 +1,10 @@
 //! Correlated OT: Roy, *SoftSpokenOT: quieter OT extension from small-field silent VOLE in the Minicrypt model*,
-//! CRYPTO 2022 (figures 7, 9 and 10, repetition code), secure against malicious parties.
+//! CRYPTO 2022 (small-field VOLE of figure 7, repetition code, consistency check), secure against malicious parties.
 //!
 //! Functionality: the sender holds `Delta`, the receiver chooses bits `c_j`; the sender gets random `K_j`, the
 //! receiver `K_j + c_j Delta`.
 //!
-//! Method. Per tree of [`pprf`](super::pprf) with leaves `r_x` (bit vectors) the receiver has `u = sum_x r_x` and the
+//! Method. Per punctured function (module `pprf`) with leaves `r_x` (bit vectors) the receiver has `u = sum_x r_x` and the
 //! columns `v_b = sum_(x: x_b = 1) r_x`; the sender, who misses leaf `delta`, has `w_b = v_b + delta_b u`. The receiver
 //! sends `d = u + c`; the sender adds `delta_b d` and has `v_b + delta_b c`: all trees now share the same `c`, and the
 //! transposed columns are the outputs.

