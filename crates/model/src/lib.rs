@@ -11,3 +11,4 @@ pub mod pass;
 pub mod phn;
 pub mod quantize;
 pub mod reference;
+pub mod zoo;

@@ -88,7 +88,8 @@ pub(super) fn infer(before: &[Node<Op>], op: &Op, inputs: &[NodeId]) -> Result<V
         (Op::Mul, [x, y]) => product(x, y).ok_or("factors are of one shape, or one of them is [c, 1, 1]"),
         (Op::AvgPool { window, .. } | Op::MaxPool(window), [[c, h, w]]) => {
             let sides = window.kernel.iter().chain(&window.stride).chain(&window.pads);
-            if sides.copied().max().is_none_or(|side| side > MAX_SIDE) || !op::pool::is_sane(window, [*h, *w]) {
+            if sides.copied().max().is_none_or(|side| side > MAX_SIDE) || !op::pool::is_sane(window, [*h, *w])
+            {
                 return Err("the window does not fit the image, or its padding is wider than the kernel");
             }
             let [oh, ow] = op::pool::output(window, [*h, *w]);

@@ -19,6 +19,11 @@ use crate::graph::NodeId;
 /// # Errors
 /// The first thing in the file that is malformed, too large, or not supported, with the node's name.
 pub fn import(bytes: &[u8]) -> Result<Graph, ImportError> {
+    import_within(bytes, MAX_ELEMENTS)
+}
+
+/// As [`import`], with another bound on the elements of all constants and parameters.
+pub(super) fn import_within(bytes: &[u8], budget: usize) -> Result<Graph, ImportError> {
     bounded("bytes of the file", bytes.len(), MAX_BYTES)?;
     let model = ModelProto::decode(bytes)?;
     let standard = |domain: Option<&str>| matches!(domain, None | Some("" | "ai.onnx"));
@@ -31,7 +36,7 @@ pub fn import(bytes: &[u8]) -> Result<Graph, ImportError> {
     let graph = model.graph.as_ref().ok_or_else(|| unsupported("there is no graph"))?;
     bounded("number of nodes", graph.node.len(), MAX_NODES)?;
 
-    let mut importer = Importer::new(graph)?;
+    let mut importer = Importer::new(graph, budget)?;
     for node in &graph.node {
         if !standard(node.domain.as_deref()) {
             let reason = format!("operators of domain `{}`", node.domain.as_deref().unwrap_or_default());
@@ -66,8 +71,7 @@ pub(super) struct Importer<'a> {
 }
 
 impl<'a> Importer<'a> {
-    fn new(graph: &'a GraphProto) -> Result<Self, ImportError> {
-        let mut budget = MAX_ELEMENTS;
+    fn new(graph: &'a GraphProto, mut budget: usize) -> Result<Self, ImportError> {
         let mut values = HashMap::new();
         for stored in &graph.initializer {
             let tensor = Tensor::read(stored)?;
@@ -328,7 +332,7 @@ fn bounded(what: &'static str, found: usize, limit: usize) -> Result<(), ImportE
 }
 
 fn too_many_elements() -> ImportError {
-    let what = "number of elements of all constants";
+    let what = "number of elements of all constants and parameters";
     ImportError::TooLarge { what, found: usize::MAX, limit: MAX_ELEMENTS }
 }
 

@@ -1,0 +1,93 @@
+//! Architectures of the literature with seeded random weights: what benchmarks and tests run on when the cost counts
+//! and the answer does not.
+//!
+//! Weights are uniform with the variance of He et al., "Delving deep into rectifiers" (section 2.2), so that
+//! activations neither vanish nor explode. Batch normalisations are present as [`Op::Affine`](crate::float::Op) with
+//! random statistics, to be folded like those of a trained network. One seed always gives one network.
+
+mod densenet;
+mod lola;
+mod minionn;
+mod mobilenet;
+mod net;
+mod resnet;
+mod shufflenet;
+mod squeezenet;
+mod stats;
+mod vgg;
+
+pub use stats::{Stats, stats};
+
+use crate::float::{Graph, GraphError};
+use net::Net;
+
+/// Everything that [`build`] knows.
+pub const NAMES: &[&str] = &[
+    "lola-mnist",
+    "lola-mnist-relu",
+    "lola-small",
+    "lola-cifar",
+    "linear-4096-102",
+    "minionn-cifar10",
+    "resnet20-cifar10",
+    "resnet32-cifar100",
+    "vgg16-cifar100",
+    "resnet18-cifar100",
+    "resnet18-tiny",
+    "squeezenet",
+    "resnet18",
+    "resnet50",
+    "densenet121",
+    "mobilenetv2",
+    "shufflenetv2",
+];
+
+/// Why there is no such network.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ZooError {
+    /// The name is none of [`NAMES`].
+    #[error("no architecture `{name}`; known are {}", NAMES.join(", "))]
+    Unknown {
+        /// The name asked for.
+        name: String,
+    },
+    /// The architecture does not fit together.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+}
+
+/// The architecture of this name with weights from this seed.
+///
+/// # Errors
+/// A name that is none of [`NAMES`].
+pub fn build(name: &str, seed: u64) -> Result<Graph, ZooError> {
+    let net = |input: [usize; 3]| Net::new(name, seed, &input);
+    let graph = match name {
+        "lola-mnist" => lola::mnist(net([1, 28, 28])?, Net::square),
+        "lola-mnist-relu" => lola::mnist(net([1, 28, 28])?, Net::relu),
+        "lola-small" => lola::small(net([1, 28, 28])?),
+        "lola-cifar" => lola::cifar(net([3, 32, 32])?),
+        "linear-4096-102" => lola::linear(Net::new(name, seed, &[4096])?, 102),
+        "minionn-cifar10" => minionn::cifar(net([3, 32, 32])?),
+        "resnet20-cifar10" => resnet::cifar(net([3, 32, 32])?, 3, 10),
+        "resnet32-cifar100" => resnet::cifar(net([3, 32, 32])?, 5, 100),
+        "vgg16-cifar100" => vgg::vgg16(net([3, 32, 32])?, 100),
+        "resnet18-cifar100" => resnet::resnet18_small_stem(net([3, 32, 32])?, 100),
+        "resnet18-tiny" => resnet::resnet18_small_stem(net([3, 64, 64])?, 200),
+        "squeezenet" => squeezenet::v1_1(net(IMAGENET)?),
+        "resnet18" => resnet::resnet18(net(IMAGENET)?),
+        "resnet50" => resnet::resnet50(net(IMAGENET)?),
+        "densenet121" => densenet::densenet121(net(IMAGENET)?),
+        "mobilenetv2" => mobilenet::v2(net(IMAGENET)?),
+        "shufflenetv2" => shufflenet::v2(net(IMAGENET)?),
+        _ => return Err(ZooError::Unknown { name: name.to_owned() }),
+    }?;
+    Ok(graph)
+}
+
+const IMAGENET: [usize; 3] = [3, 224, 224];
+const IMAGENET_CLASSES: usize = 1000;
+
+#[cfg(test)]
+mod tests;
