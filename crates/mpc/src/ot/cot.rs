@@ -4,10 +4,10 @@
 //! Functionality: the sender holds `Delta`, the receiver chooses bits `c_j`; the sender gets random `K_j`, the
 //! receiver `K_j + c_j Delta`.
 //!
-//! Method. Per punctured function (module `pprf`) with leaves `r_x` (bit vectors) the receiver has `u = sum_x r_x` and the
-//! columns `v_b = sum_(x: x_b = 1) r_x`; the sender, who misses leaf `delta`, has `w_b = v_b + delta_b u`. The receiver
-//! sends `d = u + c`; the sender adds `delta_b d` and has `v_b + delta_b c`: all trees now share the same `c`, and the
-//! transposed columns are the outputs.
+//! Method. Per punctured function (module `pprf`) with leaves `r_x` (bit vectors) the receiver has `u = sum_x r_x`
+//! and the columns `v_b = sum_(x: x_b = 1) r_x`; the sender, who misses leaf `delta`, has `w_b = v_b + delta_b u`.
+//! The receiver sends `d = u + c`; the sender adds `delta_b d` and has `v_b + delta_b c`: all trees now share the
+//! same `c`, and the transposed columns are the outputs.
 //!
 //! Check. 128 random choices more are appended and sacrificed. A challenge `chi` in GF(2^128), the hash of the message
 //! (Fiat-Shamir), defines the linear hash `h(a) = a_last + sum_m chi^m a_m` of a column in blocks of 128 bits. The
