@@ -1,2 +1,79 @@
-//! The `phineus` program.
-fn main() {}
+//! The `phineus` program: a provider serves a trained network, a client gets the prediction; the provider never
+//! sees the input, the client never sees the weights.
+#![forbid(unsafe_code)]
+
+mod command;
+mod data;
+mod failure;
+mod pair;
+mod process;
+mod table;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+/// Private neural-network inference.
+#[derive(Parser)]
+#[command(version, about, propagate_version = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run both sides on this machine on a real model and a real image, and show what each side saw.
+    Demo(command::demo::Arguments),
+    /// Say whether a model can be compiled, operator by operator.
+    Check(command::check::Arguments),
+    /// Turn an ONNX model into integers, prove ring widths and parameters, and write a .phn file.
+    Compile(command::compile::Arguments),
+    /// Serve compiled models.
+    Serve(command::serve::Arguments),
+    /// Fill the pool of pre-computes.
+    Prepare(command::prepare::Arguments),
+    /// Get a private prediction.
+    Infer(command::infer::Arguments),
+    /// Compare private results with the clear-text reference, bit for bit, and measure accuracy.
+    Verify(command::verify::Arguments),
+    /// Run a network as two processes on this machine and report what it costs.
+    Bench(command::bench::Arguments),
+    /// Write a network architecture with random weights as ONNX.
+    Zoo(command::zoo::Arguments),
+}
+
+fn main() -> ExitCode {
+    tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::try_from_env("PHINEUS_LOG").unwrap_or_else(|_| EnvFilter::new("warn")))
+        .with_writer(std::io::stderr)
+        .init();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: no runtime: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let result = match Arguments::parse().command {
+        Command::Demo(arguments) => runtime.block_on(command::demo::run(arguments)),
+        Command::Check(arguments) => command::check::run(&arguments),
+        Command::Compile(arguments) => command::compile::run(&arguments),
+        Command::Serve(arguments) => runtime.block_on(command::serve::run(arguments)),
+        Command::Prepare(arguments) => runtime.block_on(command::prepare::run(arguments)),
+        Command::Infer(arguments) => runtime.block_on(command::infer::run(arguments)),
+        Command::Verify(arguments) => runtime.block_on(command::verify::run(arguments)),
+        Command::Bench(arguments) => runtime.block_on(command::bench::run(arguments)),
+        Command::Zoo(arguments) => command::zoo::run(&arguments),
+    };
+    // A stalled peer must not hold the program: whatever still runs is abandoned.
+    runtime.shutdown_background();
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("error: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}

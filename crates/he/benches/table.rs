@@ -54,7 +54,7 @@ fn layer(literal: &ParamsLiteral) {
     let plain: Vec<_> = (0..n as u32).map(|i| ring.mul(i, 2_654_435_761)).collect();
     let weights: Vec<_> = (0..n as i32).map(|i| i % 255 - 127).collect();
     let input = LayerInput { coefficients: n, w2: 4000.0, w1: 2e5, ring };
-    let spec = prove(&params, &[input]).unwrap().layers[0].spec;
+    let spec = prove(&[(&params, input)]).unwrap().layers[0].spec;
 
     let mut stream = Encryptor::new(&secret, &mut rng);
     row(&name("encrypt"), 10, || drop(stream.encrypt(&plain, ring, &mut rng)));

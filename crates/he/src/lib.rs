@@ -105,5 +105,7 @@ pub enum HeError {
         log2_distance: f64,
         /// log2 of the allowed distance.
         limit: f64,
+        /// The layer that contributes most.
+        layer: usize,
     },
 }

@@ -66,6 +66,10 @@ pub struct LayerInput {
 /// What is proven of one layer.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LayerProof {
+    /// Degree of its parameters.
+    pub degree: usize,
+    /// log2 of their ciphertext modulus.
+    pub log2_q: f64,
     /// The layer.
     pub input: LayerInput,
     /// How it is flooded and switched.
@@ -81,10 +85,6 @@ pub struct LayerProof {
 /// What is proven of an inference. `Display` prints it as a table.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Proof {
-    /// Degree.
-    pub degree: usize,
-    /// log2 of the ciphertext modulus.
-    pub log2_q: f64,
     /// Per layer.
     pub layers: Vec<LayerProof>,
     /// log2 of the statistical distance.
@@ -97,22 +97,24 @@ pub struct Proof {
 ///
 /// # Errors
 /// [`HeError::GuardBits`], [`HeError::TooNoisy`], [`HeError::Distance`] if these parameters do not suffice.
-pub fn prove(params: &Params, layers: &[LayerInput]) -> Result<Proof, HeError> {
-    let total = layers.iter().map(|layer| layer.coefficients as f64).sum::<f64>().max(1.0);
+pub fn prove(layers: &[(&Params, LayerInput)]) -> Result<Proof, HeError> {
+    let total = layers.iter().map(|(_, layer)| layer.coefficients as f64).sum::<f64>().max(1.0);
     // tail^2 = 2 ln(4 C / target), the target half of what is allowed.
     let tail = (2.0 * ((4.0 * total).ln() + (1.0 - LOG2_FAILURE) * std::f64::consts::LN_2)).sqrt();
     let layers = layers
         .iter()
         .enumerate()
-        .map(|(index, input)| prove_layer(params, index, *input, tail))
+        .map(|(index, (params, input))| prove_layer(params, index, *input, tail))
         .collect::<Result<Vec<_>, _>>()?;
     let sum = |term: fn(&LayerProof) -> f64| layers.iter().map(|l| term(l).exp2()).sum::<f64>();
     let log2_distance = sum(|l| l.log2_distance).log2();
     let log2_failure = (sum(|l| l.log2_failure) + (-32_f64).exp()).log2();
     if log2_distance > LOG2_DISTANCE {
-        return Err(HeError::Distance { log2_distance, limit: LOG2_DISTANCE });
+        let loudest = |a: &usize, b: &usize| layers[*a].log2_distance.total_cmp(&layers[*b].log2_distance);
+        let layer = (0..layers.len()).max_by(loudest).unwrap_or(0);
+        return Err(HeError::Distance { log2_distance, limit: LOG2_DISTANCE, layer });
     }
-    Ok(Proof { degree: params.degree(), log2_q: params.log2_q(), layers, log2_distance, log2_failure })
+    Ok(Proof { layers, log2_distance, log2_failure })
 }
 
 fn prove_layer(params: &Params, layer: usize, input: LayerInput, tail: f64) -> Result<LayerProof, HeError> {
@@ -147,6 +149,8 @@ fn prove_layer(params: &Params, layer: usize, input: LayerInput, tail: f64) -> R
     let noise = (CBD_VARIANCE + 1.0 / 6.0).sqrt() * w2 + mean + fresh;
     let count = (coefficients as f64).log2();
     Ok(LayerProof {
+        degree: params.degree(),
+        log2_q: params.log2_q(),
         input,
         spec: ReplySpec::new(ring, guard, log_flood as u32),
         log2_noise: noise.log2(),
@@ -162,12 +166,13 @@ fn secret_weight(n: f64) -> f64 {
 
 impl fmt::Display for Proof {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "n = {}, log2 q = {:.1}", self.degree, self.log2_q)?;
-        writeln!(f, "layer  coefficients  bits  guard  log2 F  log2 E|N|  log2 distance  log2 failure")?;
+        writeln!(f, "layer      n  log2 q  coefficients  bits  guard  log2 F  log2 E|N|  log2 distance  log2 failure")?;
         for (i, l) in self.layers.iter().enumerate() {
             writeln!(
                 f,
-                "{i:>5}  {:>12}  {:>4}  {:>5}  {:>6}  {:>9.1}  {:>13.1}  {:>12.1}",
+                "{i:>5}  {:>5}  {:>6.1}  {:>12}  {:>4}  {:>5}  {:>6}  {:>9.1}  {:>13.1}  {:>12.1}",
+                l.degree,
+                l.log2_q,
                 l.input.coefficients,
                 l.spec.ring().bits(),
                 l.spec.guard(),
@@ -177,7 +182,7 @@ impl fmt::Display for Proof {
                 l.log2_failure
             )?;
         }
-        write!(f, "total  {:>59.1}  {:>12.1}", self.log2_distance, self.log2_failure)
+        write!(f, "total  {:>74.1}  {:>12.1}", self.log2_distance, self.log2_failure)
     }
 }
 
@@ -193,25 +198,25 @@ mod tests {
     #[test]
     fn a_typical_network() {
         let params = Params::new(&ParamsLiteral::n4096()).unwrap();
-        let proof = prove(&params, &[layer(16_384, 2000.0, 22), layer(8192, 4000.0, 24)]).unwrap();
+        let proof = prove(&[(&params, layer(16_384, 2000.0, 22)), (&params, layer(8192, 4000.0, 24))]).unwrap();
         assert!(proof.log2_distance <= -40.0 && proof.log2_failure <= -40.0);
         assert!(proof.layers.iter().all(|l| l.spec.guard() == 10));
         // q / 2^l, less than one bit lost to noise and at most one to the power of two.
         assert_eq!(proof.layers[0].spec.log_flood(), 77);
         assert_eq!(proof.layers[1].spec.log_flood(), 75);
         let table = proof.to_string();
-        assert_eq!(table.lines().count(), 5);
-        let widths: Vec<_> = table.lines().skip(1).map(str::len).collect();
+        assert_eq!(table.lines().count(), 4);
+        let widths: Vec<_> = table.lines().map(str::len).collect();
         assert!(widths.windows(2).all(|w| w[0] == w[1]), "{table}");
     }
 
     #[test]
     fn monotone() {
         let params = Params::new(&ParamsLiteral::n8192()).unwrap();
-        let base = prove(&params, &[layer(1000, 1000.0, 24)]).unwrap();
-        let louder = prove(&params, &[layer(1000, 1e6, 24)]).unwrap();
-        let more = prove(&params, &[layer(100_000, 1000.0, 24)]).unwrap();
-        let wider = prove(&params, &[layer(1000, 1000.0, 32)]).unwrap();
+        let base = prove(&[(&params, layer(1000, 1000.0, 24))]).unwrap();
+        let louder = prove(&[(&params, layer(1000, 1e6, 24))]).unwrap();
+        let more = prove(&[(&params, layer(100_000, 1000.0, 24))]).unwrap();
+        let wider = prove(&[(&params, layer(1000, 1000.0, 32))]).unwrap();
         for worse in [louder, more, wider] {
             assert!(worse.log2_distance > base.log2_distance);
         }
@@ -220,12 +225,12 @@ mod tests {
     #[test]
     fn refuses_what_cannot_be_hidden() {
         let params = Params::new(&ParamsLiteral::n4096()).unwrap();
-        let distance = prove(&params, &[layer(1 << 20, 1e6, 32)]);
+        let distance = prove(&[(&params, layer(1 << 20, 1e6, 32))]);
         assert!(matches!(distance, Err(HeError::Distance { log2_distance, .. }) if log2_distance > -40.0));
-        let noisy = prove(&params, &[layer(1, 1.0, 20), layer(1, 1e26, 20)]);
+        let noisy = prove(&[(&params, layer(1, 1.0, 20)), (&params, layer(1, 1e26, 20))]);
         assert_eq!(noisy, Err(HeError::TooNoisy { layer: 1 }));
         let small =
             Params::new(&ParamsLiteral { log_n: 10, primes: phineus_kernel::zq::ntt_primes(26, 1024, 1) });
-        assert!(prove(&small.unwrap(), &[layer(1, 1.0, 8)]).is_err());
+        assert!(prove(&[(small.unwrap().as_ref(), layer(1, 1.0, 8))]).is_err());
     }
 }

@@ -60,7 +60,7 @@ impl Party {
 
 fn spec(params: &Params, coefficients: usize, terms: f64, max: f64, ring: Pow2) -> ReplySpec {
     let input = LayerInput { coefficients, w2: max * terms.sqrt(), w1: max * terms, ring };
-    noise::prove(params, &[input]).unwrap().layers[0].spec
+    noise::prove(&[(params, input)]).unwrap().layers[0].spec
 }
 
 /// Coefficients of a b modulo X^n + 1, 2^l.

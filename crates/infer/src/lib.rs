@@ -1,3 +1,20 @@
-//! To be written.
+//! Private inference: how tensors are packed, which protocol computes which layer, and the one executor that runs
+//! the plan between a client and a server.
+#![forbid(unsafe_code)]
 
+mod clock;
+mod compute;
+mod error;
+mod exec;
+mod local;
+mod masks;
 pub mod packing;
+pub mod plan;
+mod protocol;
+pub mod report;
+pub mod served;
+pub mod session;
+pub mod store;
+
+pub use error::ProtocolError;
+pub use plan::PlanError;

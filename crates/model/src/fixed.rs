@@ -134,6 +134,8 @@ pub enum Op {
         conv: Conv,
         /// Index into [`Model::weights`].
         weights: usize,
+        /// Width of a weight, sign included, 2..=16: every weight is in `[-2^(b-1) + 1, 2^(b-1) - 1]`.
+        weight_bits: u32,
     },
     /// A non-linear layer.
     Act(Act),

@@ -127,7 +127,8 @@ pub fn quantize(
     if samples.is_empty() {
         return Err(QuantizeError::NoSamples);
     }
-    let graph = pass::canonical(graph)?;
+    preprocess.validate(graph.nodes.first().map_or(&[], |input| &input.shape))?;
+    let graph = pass::canonical(graph.clone())?;
     let ranges = calibrate::ranges(&graph, samples, &preprocess, options.calibration)?;
     let skeleton = lower::lower(&graph, ranges[0].lo >= 0.0)?;
     let scales = scale::solve(&skeleton, &ranges, options)?;
@@ -149,3 +150,6 @@ fn check(options: &Options) -> Result<(), QuantizeError> {
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -123,7 +123,7 @@ fn evaluate(model: &Model, input: &[i32], keep: bool) -> Result<Vec<Vec<u32>>, R
             .map_or((&graph.nodes[0], &graph.facts[0]), |&i| (&graph.nodes[i], &graph.facts[i]));
         let mut value = match &node.op {
             Op::Input => input.iter().map(|&v| v as u32).collect(),
-            Op::Linear { conv, weights } => linear(conv, &model.weights[*weights], &signed(read[0], first.1)),
+            Op::Linear { conv, weights, .. } => linear(conv, &model.weights[*weights], &signed(read[0], first.1)),
             Op::Act(act) => activation(act, &first.0.shape, read[0], first.1, fact),
             op => additive(op, &read, &first.0.shape),
         };

@@ -1,4 +1,5 @@
 //! Trained networks keep their accuracy as integers.
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 #[path = "quantized/data.rs"]
 mod data;
@@ -76,49 +77,79 @@ fn mnist_relu() {
     assert!(widest(&model) <= 26, "{}", widest(&model));
 }
 
-/// Both accuracies on a part of the test set.
+/// The float accuracy on a part of the test set, and the integer accuracy and model for each calibration.
 fn on_cifar(
     file: &str,
-    preprocess: Preprocess,
-    calibration: Calibration,
+    preprocess: &Preprocess,
+    calibrations: &[Calibration],
     stride: usize,
-) -> Option<(f64, f64, Model)> {
+) -> Option<(f64, Vec<(f64, Model)>)> {
     let graph = data::network(file)?;
     let (training, test) = (data::cifar("train", 800)?, data::cifar("test", stride)?);
-    let float = float_accuracy(&graph, &preprocess, &test);
-    let model = compile(&graph, preprocess, &training, calibration);
-    print(&model);
-    let integer = integer_accuracy(&model, &test);
-    eprintln!("{file} {calibration:?}, {} images: float {float:.2} %, integers {integer:.2} %", test.len());
-    Some((float, integer, model))
+    let float = float_accuracy(&graph, preprocess, &test);
+    eprintln!("{file}, {} images: float {float:.2} %", test.len());
+    let integers = calibrations.iter().map(|&calibration| {
+        let model = compile(&graph, preprocess.clone(), &training, calibration);
+        let accuracy = integer_accuracy(&model, &test);
+        eprintln!("{file}, {calibration:?}: {accuracy:.2} % in at most {} bits", widest(&model));
+        (accuracy, model)
+    });
+    Some((float, integers.collect()))
 }
 
+/// The network takes pixels in `[0, 1]`.
 #[test]
 fn minionn_relu() {
-    // The network takes pixels in [0, 1].
-    let Some((float, integer, model)) = on_cifar("delphi_minionn_relu.onnx", unit(3), Calibration::Max, 50)
+    let Some((float, integers)) = on_cifar("delphi_minionn_relu.onnx", &unit(3), &[Calibration::Max], 50)
     else {
         return;
     };
-    assert!((float - integer).abs() <= 0.5, "{float} {integer}");
-    assert!(widest(&model) <= 26);
+    let (accuracy, model) = &integers[0];
+    assert!((float - accuracy).abs() <= 0.5, "{float} {accuracy}");
+    assert!(widest(model) <= 24);
 }
 
+/// The network takes pixels normalised as for ImageNet.
 #[test]
 fn resnet20() {
-    let Some((float, integer, model)) = on_cifar("akamaster_resnet20.onnx", imagenet(), Calibration::Max, 50)
+    let Some((float, integers)) = on_cifar("akamaster_resnet20.onnx", &imagenet(), &[Calibration::Max], 50)
     else {
         return;
     };
-    assert!((float - integer).abs() <= 0.5, "{float} {integer}");
-    assert!(widest(&model) <= 26);
+    let (accuracy, model) = &integers[0];
+    assert!((float - accuracy).abs() <= 0.5, "{float} {accuracy}");
+    assert!(widest(model) <= 25);
 }
 
 #[test]
-#[ignore = "a minute of all cores"]
+#[ignore = "minutes of all cores"]
 fn cifar_2000() {
-    for calibration in [Calibration::Max, Calibration::Quantile(0.9999), Calibration::Quantile(0.999)] {
-        on_cifar("delphi_minionn_relu.onnx", unit(3), calibration, 5);
-        on_cifar("akamaster_resnet20.onnx", imagenet(), calibration, 5);
+    let calibrations = [Calibration::Max, Calibration::Quantile(0.9999), Calibration::Quantile(0.999)];
+    on_cifar("delphi_minionn_relu.onnx", &unit(3), &calibrations, 5);
+    on_cifar("akamaster_resnet20.onnx", &imagenet(), &calibrations, 5);
+}
+
+/// Squares: the polynomial's argument is tuned, its square costs no multiplication by a coefficient.
+#[test]
+fn mnist_squares() {
+    let (Some(graph), Some(training), Some(test)) =
+        (data::network("mnist_a_sq5_s1.onnx"), data::mnist("train"), data::mnist("t10k"))
+    else {
+        return;
+    };
+    let model = compile(&graph, unit(1), &training[..256], Calibration::Max);
+    print(&model);
+    let accuracy = integer_accuracy(&model, &test[..2000]);
+    eprintln!("MNIST squares, 2,000 images: {accuracy:.2} %");
+    assert!(accuracy >= 98.0, "{accuracy}");
+}
+
+/// Learned quadratics next to ReLUs.
+#[test]
+#[ignore = "a minute of all cores"]
+fn minionn_approximated() {
+    for file in ["delphi_minionn_3_approx.onnx", "delphi_minionn_7_approx.onnx", "akamaster_resnet32.onnx"] {
+        let preprocess = if file.starts_with("delphi") { unit(3) } else { imagenet() };
+        on_cifar(file, &preprocess, &[Calibration::Max, Calibration::Quantile(0.9999)], 20);
     }
 }

@@ -26,7 +26,7 @@ impl Graph {
             let inputs: Vec<Interval> = node.inputs.iter().filter_map(|&id| all.get(id).copied()).collect();
             let interval = match &node.op {
                 Op::Input => (fact.lo, fact.hi),
-                Op::Linear { conv, weights: index } => match (weights.get(*index), inputs.first()) {
+                Op::Linear { conv, weights: index, .. } => match (weights.get(*index), inputs.first()) {
                     (Some(weights), Some(&x)) => linear(conv, weights, x),
                     _ => (-FAR, FAR),
                 },

@@ -115,6 +115,9 @@ pub enum Fault {
     /// A wrong number of weights or biases.
     #[error("a wrong number of weights or biases")]
     WeightLength,
+    /// A width of weights outside of 2..=16, or a weight that exceeds it.
+    #[error("a width of weights outside of 2..=16, or a weight that exceeds it")]
+    WeightRange,
 }
 
 impl Graph {
@@ -166,7 +169,10 @@ impl Graph {
         }
         let inputs: Vec<&[usize]> = node.inputs.iter().map(|&input| &self.nodes[input].shape[..]).collect();
         match &node.op {
-            Op::Linear { conv, weights } => {
+            Op::Linear { conv, weights, weight_bits } => {
+                if !(2..=16).contains(weight_bits) {
+                    return Err(Fault::WeightRange);
+                }
                 if *weights != budget.layers {
                     return Err(Fault::WeightIndex);
                 }
@@ -222,11 +228,11 @@ impl Graph {
 }
 
 impl Preprocess {
-    /// Checks that it suits the input of a validated graph.
+    /// Checks that it suits an input of this shape.
     ///
     /// # Errors
     /// [`GraphError::Preprocess`].
-    pub fn validate(&self, graph: &Graph) -> Result<(), GraphError> {
+    pub fn validate(&self, shape: &[usize]) -> Result<(), GraphError> {
         let err = |what| Err(GraphError::Preprocess(what));
         let channels = self.mean.len();
         if channels == 0 || self.std.len() != channels {
@@ -242,10 +248,9 @@ impl Preprocess {
         if self.bgr && channels != 3 {
             return err("blue first without three channels");
         }
-        let Some(input) = graph.nodes.first() else { return err("no input") };
-        let fits = match input.shape[..] {
+        let fits = match *shape {
             [c, _, _] => c == channels,
-            _ => input.len().is_multiple_of(channels),
+            _ => op::elements(shape).is_some_and(|n| n.is_multiple_of(channels)),
         };
         if fits { Ok(()) } else { err("not as many channels as the input") }
     }
@@ -280,10 +285,13 @@ impl Model {
             return Err(GraphError::Weights { given: self.weights.len(), needed });
         }
         for (node, n) in self.graph.nodes.iter().enumerate() {
-            if let Op::Linear { conv, weights } = &n.op {
+            if let Op::Linear { conv, weights, weight_bits } = &n.op {
                 let layer = &self.weights[*weights];
                 if layer.weights.len() != conv.weight_len() || layer.bias.len() != conv.out_channels {
                     return Err(GraphError::Node { node, fault: Fault::WeightLength });
+                }
+                if layer.weights.iter().any(|w| w.unsigned_abs() >> (weight_bits - 1) != 0) {
+                    return Err(GraphError::Node { node, fault: Fault::WeightRange });
                 }
             }
         }
@@ -297,7 +305,7 @@ pub(crate) fn check_companions(
     preprocess: &Preprocess,
     labels: &[String],
 ) -> Result<(), GraphError> {
-    preprocess.validate(graph)?;
+    preprocess.validate(&graph.nodes[0].shape)?;
     let outputs = graph.nodes[graph.output].len();
     if !labels.is_empty() && labels.len() != outputs {
         return Err(GraphError::Labels { labels: labels.len(), outputs });

@@ -58,7 +58,7 @@ fn operation(
             let bias =
                 bias.iter().map(|&b| integer_bias(f64::from(b) / step, piece)).collect::<Result<_, _>>()?;
             all_weights.push(Weights { weights, bias });
-            Op::Linear { conv: *conv, weights: all_weights.len() - 1 }
+            Op::Linear { conv: *conv, weights: all_weights.len() - 1, weight_bits: options.weight_bits }
         }
         Kind::Act { max_pool, function } => {
             let x = inputs[0];
@@ -82,8 +82,10 @@ fn operation(
                     Op::Act(Act { max_pool: *max_pool, rescale, quadratic: None })
                 }
                 Function::Quadratic(coefficients) => {
-                    let mut quadratic = scale::quadratic(*coefficients, argument, step)
-                        .ok_or_else(|| QuantizeError::Width { node: piece.node.name.clone(), bits: 33 })?;
+                    let mut quadratic =
+                        scale::quadratic(*coefficients, argument, step, options.activation_bits).ok_or_else(
+                            || QuantizeError::Width { node: piece.node.name.clone(), bits: 33 },
+                        )?;
                     let (lo, hi) = bounds(piece.natural, options.activation_bits);
                     (quadratic.rescale.lo, quadratic.rescale.hi) = (lo as i32, hi as i32);
                     Op::Act(Act { max_pool: *max_pool, rescale: rescale(false), quadratic: Some(quadratic) })

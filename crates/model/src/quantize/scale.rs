@@ -61,27 +61,30 @@ pub(super) fn solve(
     Err(scales(skeleton, piece))
 }
 
-/// The integer polynomial for `c[0] + c[1] x + c[2] x^2` with an argument of step `v` and a result of step `z`: the
-/// largest precision with up to 8 bits of `c2` and `c1`. The bounds of its rescale are left to the caller; `None`
-/// if a coefficient does not fit 32 bits.
-pub(super) fn quadratic([c0, c1, c2]: [f64; 3], v: f64, z: f64) -> Option<Quadratic> {
-    let (square, slope) = (c2 * v * v / z, c1 * v / z);
-    let monomial = c1 == 0.0 && c0 == 0.0;
+/// The integer polynomial for `c[0] + c[1] x + c[2] x^2` with an argument of `bits` bits and step `v` and a result of
+/// step `z`. Its rescale drops as many bits as it takes for the rounding of the coefficients to move no result by more
+/// than about half a step (none for a lone square whose coefficient is a power of two), as far as 31 bits allow. The
+/// bounds of the rescale are left to the caller; `None` if a result does not fit.
+pub(super) fn quadratic([c0, c1, c2]: [f64; 3], v: f64, z: f64, bits: u32) -> Option<Quadratic> {
+    let (square, slope, constant) = (c2 * v * v / z, c1 * v / z, c0 / z);
+    let largest = f64::from(1 << (bits - 1));
     let power = square.abs().log2();
-    let shift = if monomial && (power - power.round()).abs() < EXACT {
-        -power.round()
-    } else {
-        let room =
-            |limit: f64, c: f64| if c == 0.0 { f64::INFINITY } else { (limit / c.abs()).log2().floor() };
-        room(128.0 + EXACT, square).min(room(255.0, slope))
+    let exact_square = c2 == 0.0 || (power - power.round()).abs() < EXACT;
+    let precise = match (exact_square, c1 == 0.0 && c0 == 0.0) {
+        (true, true) => 0.0,
+        (true, false) => f64::from(bits),
+        // Half a unit of the square's coefficient counts `largest^2 / 2` times.
+        (false, _) => f64::from(2 * (bits - 1)),
     };
-    let shift = shift.clamp(0.0, 20.0);
+    let needed = if exact_square && c2 != 0.0 { precise.max(-power.round()) } else { precise };
+    let result = square.abs() * largest * largest + slope.abs() * largest + constant.abs();
+    let shift = needed.min((29.0 - result.log2()).floor()).clamp(0.0, 30.0);
     let integer = |c: f64| {
         let c = (c * shift.exp2()).round();
-        (c.abs() < f64::from(i32::MAX)).then_some(c as i32)
+        (c.abs() < f64::from(1 << 30)).then_some(c as i32)
     };
     let rescale = Rescale { shift: shift as u32, lo: 0, hi: 0 };
-    Some(Quadratic { c2: integer(square)?, c1: integer(slope)?, c0: integer(c0 / z)?, rescale })
+    Some(Quadratic { c2: integer(square)?, c1: integer(slope)?, c0: integer(constant)?, rescale })
 }
 
 /// Largest rescale that is used: what lies further below an activation's step is noise.

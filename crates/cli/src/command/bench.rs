@@ -1,0 +1,86 @@
+//! `phineus bench`: what a network costs, both parties as processes of their own on this machine.
+
+use std::path::PathBuf;
+
+use phineus_infer::report::Report;
+use phineus_model::{phn, reference};
+
+use crate::compile::{self, Quantisation};
+use crate::data::Split;
+use crate::failure::Failure;
+use crate::pair::{self, ServerProcess};
+use crate::table;
+
+/// Options of `phineus bench`.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// A zoo name, an ONNX file or a .phn file.
+    network: String,
+    /// Images for calibration and input; random ones by default.
+    #[arg(long)]
+    data: Option<PathBuf>,
+    /// How many inferences; the report is that of the median total time.
+    #[arg(long, default_value_t = 1)]
+    count: usize,
+    /// Print the report as JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    quantisation: Quantisation,
+}
+
+/// Runs and reports.
+pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
+    let samples = match &arguments.data {
+        Some(path) => {
+            let graph = compile::import(&arguments.network)?;
+            compile::samples(path, compile::input_shape(&graph)?, Split::Train, Some(256))?
+        }
+        None => Vec::new(),
+    };
+    let model = compile::load(&arguments.network, &samples, &arguments.quantisation)?;
+    let folder = tempfile::tempdir()?;
+    let model_file = folder.path().join("model.phn");
+    std::fs::write(&model_file, phn::write(&model))?;
+    let shape = compile::shape_of(model.graph.nodes.first().map_or(&[], |n| n.shape.as_slice()))?;
+    let inputs = match samples.as_slice() {
+        [] => compile::random_pixels(shape, arguments.count.max(1)),
+        samples => samples.iter().cycle().take(arguments.count.max(1)).cloned().collect(),
+    };
+    let server = ServerProcess::start(&model_file, None).await?;
+    let mut reports = Vec::new();
+    for (i, sample) in inputs.iter().enumerate() {
+        let input_file = folder.path().join(format!("{i}.npy"));
+        crate::data::write_npy(&input_file, shape, &sample.pixels)?;
+        let mut report = client_process(&server.address, &input_file).await?;
+        let input = model.encode_pixels(&sample.pixels).map_err(|e| Failure::new(e.to_string()))?;
+        let expected = reference::run(&model, &input)?;
+        report.equals_reference = Some(pair::same_output(&model, &expected, &report.output));
+        report.link = "loopback".into();
+        reports.push(report);
+    }
+    reports.sort_by(|a, b| total(a).total_cmp(&total(b)));
+    let equal = reports.iter().all(|r| r.equals_reference == Some(true));
+    let report = reports.swap_remove(reports.len() / 2);
+    if arguments.json {
+        println!("{}", serde_json::to_string(&report)?);
+    } else {
+        println!("{}", table::report(&report));
+        println!("{}", table::footprint(&report));
+    }
+    if equal { Ok(()) } else { Err(Failure::new("a private result differs from the reference")) }
+}
+
+fn total(report: &Report) -> f64 {
+    report.offline.seconds + report.online.seconds
+}
+
+async fn client_process(server: &str, input: &std::path::Path) -> Result<Report, Failure> {
+    let mut command = pair::itself()?;
+    command.args(["infer", "--json", "--deadline", "600", "--server", server]).arg(input);
+    let output = command.stderr(std::process::Stdio::inherit()).output().await?;
+    if !output.status.success() {
+        return Err(Failure::new("the client process failed"));
+    }
+    Ok(serde_json::from_slice(&output.stdout)?)
+}

@@ -1,0 +1,147 @@
+//! `phineus infer`: a private prediction.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use phineus_infer::report::Report;
+use phineus_infer::session::client::{Prepared, Session};
+use phineus_infer::store::{FileStore, Store, StoreError};
+use phineus_net::tcp;
+
+use crate::data::{self, Split};
+use crate::failure::Failure;
+use crate::{process, table};
+
+/// Which server and model.
+#[derive(clap::Args)]
+pub(crate) struct Connection {
+    /// Address of the server.
+    #[arg(long, default_value = "127.0.0.1:7878")]
+    server: String,
+    /// Name of the model; not needed where the server has only one.
+    #[arg(long, default_value = "")]
+    model: String,
+    /// Insist on this plan digest (64 hexadecimal digits, as `compile` prints it).
+    #[arg(long, value_parser = digest)]
+    plan: Option<[u8; 32]>,
+    /// Seconds that the server may make no progress.
+    #[arg(long, default_value_t = 60)]
+    deadline: u64,
+}
+
+impl Connection {
+    /// Connects and agrees on the plan.
+    pub(crate) async fn open(&self) -> Result<Session, Failure> {
+        let deadline = Duration::from_secs(self.deadline.max(1));
+        let mut channel = tcp::connect(&self.server, deadline)
+            .await
+            .map_err(|e| Failure::new(format!("cannot reach {}: {e}", self.server)))?;
+        channel.set_deadline(deadline);
+        Ok(Session::connect(channel, &self.model, self.plan, &mut rand::rng()).await?)
+    }
+}
+
+/// Options of `phineus infer`.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    connection: Connection,
+    /// PNG, JPEG or NPY files, one prediction each.
+    #[arg(required = true)]
+    images: Vec<PathBuf>,
+    /// Take pre-computes from this pool; whatever it lacks is prepared on the spot.
+    #[arg(long)]
+    store: Option<PathBuf>,
+    /// Scale images of another size to the model's.
+    #[arg(long)]
+    resize: bool,
+    /// Print one report per image as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Predicts each image.
+pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
+    let store = arguments.store.as_ref().map(|d| FileStore::open(d, usize::MAX)).transpose()?;
+    let mut session = arguments.connection.open().await?;
+    let public = session.plan().public().clone();
+    for path in &arguments.images {
+        let samples = data::open(path, &public.input_shape(), Split::Test, None, arguments.resize)?;
+        for sample in samples {
+            let input = sample.encode(&public).map_err(|e| Failure::at(path, e))?;
+            let prepared = from_pool(store.as_ref(), &session)?;
+            let report = predict(&mut session, prepared, &input).await?;
+            if arguments.json {
+                println!("{}", serde_json::to_string(&report)?);
+            } else {
+                print_prediction(&sample.name, &report, &public.labels);
+            }
+        }
+    }
+    session.close().await?;
+    Ok(())
+}
+
+/// One inference, on a pre-compute of the pool or on one made now.
+pub(crate) async fn predict(
+    session: &mut Session,
+    prepared: Option<Prepared>,
+    input: &[i32],
+) -> Result<Report, Failure> {
+    let prepared = match prepared {
+        Some(prepared) => prepared,
+        None => session.prepare().await?,
+    };
+    let mut report = session.infer(prepared, input).await?;
+    report.client.peak_rss_bytes = process::peak_rss_bytes();
+    Ok(report)
+}
+
+fn from_pool(store: Option<&FileStore>, session: &Session) -> Result<Option<Prepared>, Failure> {
+    let Some(store) = store else { return Ok(None) };
+    let plan = session.plan();
+    for id in store.list(plan.digest())? {
+        match store.take(plan.digest(), id) {
+            Ok(record) => match Prepared::from_bytes(id, &record, plan) {
+                Ok(prepared) => return Ok(Some(prepared)),
+                Err(error) => tracing::warn!("{id:?}: {error}; burned"),
+            },
+            // Another process was faster, or the file was damaged and is burned: the next one will do.
+            Err(StoreError::Unknown(_)) => {}
+            Err(error @ StoreError::Damaged(_)) => tracing::warn!("{error}"),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(None)
+}
+
+/// Label, confidence, time and bytes.
+fn print_prediction(name: &str, report: &Report, labels: &[String]) {
+    let class = report.output.argmax;
+    let label = labels.get(class).cloned().unwrap_or_else(|| format!("class {class}"));
+    let confidence = confidence(&report.output.logits)
+        .map_or_else(String::new, |p| format!(" ({:.1} %)", 100.0 * p));
+    let both = |c: &phineus_infer::report::Cost| table::bytes(c.client_to_server_bytes + c.server_to_client_bytes);
+    println!(
+        "{name}: {label}{confidence}   offline {:.3} s, {}; online {:.3} s, {}",
+        report.offline.seconds,
+        both(&report.offline),
+        report.online.seconds,
+        both(&report.online),
+    );
+}
+
+/// Softmax of the largest logit.
+pub(crate) fn confidence(logits: &[f32]) -> Option<f64> {
+    let max = logits.iter().copied().reduce(f32::max)?;
+    Some(1.0 / logits.iter().map(|l| f64::from(l - max).exp()).sum::<f64>())
+}
+
+fn digest(text: &str) -> Result<[u8; 32], String> {
+    let parse = |i: usize| text.get(2 * i..2 * i + 2).and_then(|d| u8::from_str_radix(d, 16).ok());
+    let digits: Option<Vec<u8>> = (0..32).map(parse).collect();
+    match digits.and_then(|d| <[u8; 32]>::try_from(d).ok()) {
+        Some(digest) if text.len() == 64 => Ok(digest),
+        _ => Err("64 hexadecimal digits are needed".into()),
+    }
+}

@@ -1,0 +1,45 @@
+//! `phineus prepare`: fill the pool of pre-computes.
+
+use std::path::PathBuf;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use phineus_infer::store::{FileStore, Store};
+
+use crate::command::infer::Connection;
+use crate::failure::Failure;
+use crate::table;
+
+/// Options of `phineus prepare`.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    connection: Connection,
+    /// Directory of this client's pool.
+    #[arg(long)]
+    store: PathBuf,
+    /// How many inferences to prepare for.
+    #[arg(long, default_value_t = 1)]
+    count: usize,
+}
+
+/// Prepares and stores `count` inferences.
+pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
+    let store = FileStore::open(&arguments.store, usize::MAX)?;
+    let mut session = arguments.connection.open().await?;
+    let plan = session.plan().clone();
+    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} prepared, {eta} left")
+        .map_err(|e| Failure::new(e.to_string()))?;
+    let bar = ProgressBar::new(arguments.count as u64).with_style(style);
+    let mut bytes = 0;
+    for _ in 0..arguments.count {
+        let prepared = session.prepare().await?;
+        let record = prepared.to_bytes();
+        bytes += record.len() as u64;
+        store.put(plan.digest(), prepared.id(), &record)?;
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    session.close().await?;
+    println!("{} pre-computes in {}, {}", arguments.count, arguments.store.display(), table::bytes(bytes));
+    Ok(())
+}

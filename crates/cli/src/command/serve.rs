@@ -1,0 +1,111 @@
+//! `phineus serve`: the provider's server.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use phineus_infer::served::{Catalogue, Served};
+use phineus_infer::session::server;
+use phineus_infer::store::{FileStore, MemoryStore, Store};
+use phineus_net::tcp;
+use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+
+use crate::failure::Failure;
+
+/// Options of `phineus serve`.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Compiled models (.phn). A client names the one it wants; a single model needs no name.
+    #[arg(required = true)]
+    models: Vec<PathBuf>,
+    /// Address to listen on; port 0 picks a free one.
+    #[arg(long, default_value = "127.0.0.1:7878")]
+    listen: String,
+    /// Directory of the pool of pre-computes. Without it they live in memory and end with the server.
+    #[arg(long)]
+    store: Option<PathBuf>,
+    /// Most pre-computes kept per model.
+    #[arg(long, default_value_t = 1024)]
+    max_prepared: usize,
+    /// Most clients served at once; further ones wait.
+    #[arg(long, default_value_t = 16)]
+    max_sessions: usize,
+    /// Seconds that a client may make no progress.
+    #[arg(long, default_value_t = 60)]
+    deadline: u64,
+    /// Megabytes of transformed weights kept per model.
+    #[arg(long, default_value_t = 1024)]
+    weight_cache_mb: usize,
+    /// Stop when standard input closes: for a parent process that must not leave servers behind.
+    #[arg(long, hide = true)]
+    until_stdin_closes: bool,
+}
+
+/// Serves until interrupted.
+pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
+    let mut catalogue = Catalogue::default();
+    for path in &arguments.models {
+        let bytes = std::fs::read(path).map_err(|e| Failure::at(path, e))?;
+        let model = phineus_model::phn::read(&bytes).map_err(|e| Failure::at(path, e))?;
+        let served = Served::new(model, arguments.weight_cache_mb << 20).map_err(|e| Failure::at(path, e))?;
+        catalogue.add(served).map_err(|e| Failure::at(path, e))?;
+    }
+    let store: Arc<dyn Store> = match &arguments.store {
+        Some(directory) => Arc::new(FileStore::open(directory, arguments.max_prepared)?),
+        None => Arc::new(MemoryStore::new(arguments.max_prepared)),
+    };
+    let catalogue = Arc::new(catalogue);
+    let listener = TcpListener::bind(&arguments.listen)
+        .await
+        .map_err(|e| Failure::new(format!("cannot listen on {}: {e}", arguments.listen)))?;
+    // The first line is an interface: a parent process reads the port from it.
+    println!("listening on {}", listener.local_addr()?);
+    let sessions = Arc::new(Semaphore::new(arguments.max_sessions.max(1)));
+    let deadline = Duration::from_secs(arguments.deadline.max(1));
+    let stop = stop_signal(arguments.until_stdin_closes);
+    tokio::pin!(stop);
+    loop {
+        let (stream, peer) = tokio::select! {
+            () = &mut stop => return Ok(()),
+            accepted = listener.accept() => match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    // Out of descriptors, most likely: existing sessions go on and free some.
+                    tracing::warn!("accept failed: {error}");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+            },
+        };
+        let (catalogue, store, sessions) = (catalogue.clone(), store.clone(), sessions.clone());
+        tokio::spawn(async move {
+            let Ok(_permit) = sessions.acquire_owned().await else { return };
+            let mut channel = match tcp::from_stream(stream) {
+                Ok(channel) => channel,
+                Err(error) => return tracing::warn!("{peer}: {error}"),
+            };
+            channel.set_deadline(deadline);
+            match server::serve(channel, &catalogue, store.as_ref(), &mut rand::rng()).await {
+                Ok(summary) => tracing::info!("{peer}: {summary}"),
+                Err(error) => tracing::warn!("{peer}: {error}"),
+            }
+        });
+    }
+}
+
+async fn stop_signal(until_stdin_closes: bool) {
+    let interrupted = tokio::signal::ctrl_c();
+    if until_stdin_closes {
+        let stdin_closed = async {
+            let mut byte = [0];
+            let mut stdin = tokio::io::stdin();
+            while matches!(stdin.read(&mut byte).await, Ok(1..)) {}
+        };
+        tokio::select! { _ = interrupted => {}, () = stdin_closed => {} }
+    } else if interrupted.await.is_err() {
+        // No signal handler: serve until killed.
+        std::future::pending::<()>().await;
+    }
+}

@@ -1,0 +1,82 @@
+//! `phineus verify`: private result against clear-text reference, bit for bit.
+
+use std::path::PathBuf;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use phineus_model::{phn, reference};
+
+use crate::command::compile::class;
+use crate::compile;
+use crate::data::Split;
+use crate::failure::Failure;
+use crate::pair::{self, ServerProcess};
+
+/// Options of `phineus verify`.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// The compiled model (.phn).
+    model: PathBuf,
+    /// Images, labelled or not.
+    #[arg(long)]
+    data: PathBuf,
+    /// How many of them, evenly spaced.
+    #[arg(long, default_value_t = 20)]
+    count: usize,
+    /// Print one report per image as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs every image privately, with the server in a process of its own, and compares.
+pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
+    let bytes = std::fs::read(&arguments.model).map_err(|e| Failure::at(&arguments.model, e))?;
+    let model = phn::read(&bytes).map_err(|e| Failure::at(&arguments.model, e))?;
+    let shape = compile::shape_of(model.graph.nodes.first().map_or(&[], |n| n.shape.as_slice()))?;
+    let samples = compile::samples(&arguments.data, shape, Split::Test, Some(arguments.count))?;
+    let server = ServerProcess::start(&arguments.model, None).await?;
+    let mut session = pair::connect(&server.address, None).await?;
+    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} images, {eta} left")
+        .map_err(|e| Failure::new(e.to_string()))?;
+    let bar = ProgressBar::new(samples.len() as u64).with_style(style);
+    let (mut equal, mut private_right, mut labelled) = (0, 0, 0);
+    let (mut offline, mut online) = (0.0, 0.0);
+    for sample in &samples {
+        let input = model.encode_pixels(&sample.pixels).map_err(|e| Failure::new(e.to_string()))?;
+        let expected = reference::run(&model, &input)?;
+        let prepared = session.prepare().await?;
+        let inference = session.infer(prepared, &input).await?;
+        let same = inference.values == expected;
+        equal += usize::from(same);
+        if let Some(label) = sample.label {
+            labelled += 1;
+            private_right += usize::from(class(&model, &inference.values) == label);
+        }
+        offline += inference.report.offline.seconds;
+        online += inference.report.online.seconds;
+        if arguments.json {
+            let mut report = inference.report;
+            report.equals_reference = Some(same);
+            println!("{}", serde_json::to_string(&report)?);
+        }
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    session.close().await?;
+    let count = samples.len();
+    let mean = |total: f64| total / count.max(1) as f64;
+    let summary = format!(
+        "{equal} of {count} private results equal the reference bit for bit; mean offline {:.3} s, online {:.3} s",
+        mean(offline),
+        mean(online)
+    );
+    let accuracy = match labelled {
+        0 => String::new(),
+        _ => format!("; {private_right} of {labelled} right"),
+    };
+    if arguments.json {
+        eprintln!("{summary}{accuracy}");
+    } else {
+        println!("{summary}{accuracy}");
+    }
+    if equal == count { Ok(()) } else { Err(Failure::new("private results differ from the reference")) }
+}

@@ -1,0 +1,240 @@
+//! From a file or a name to integers: what `compile`, `check`, `bench` and `demo` share.
+
+use std::path::{Path, PathBuf};
+
+use comfy_table::Table;
+use phineus_infer::plan::Plan;
+use phineus_model::fixed::{Model, Op, Preprocess, Reveal};
+use phineus_model::quantize::{self, Calibration};
+use phineus_model::{float, onnx, phn, zoo};
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
+
+use crate::data::{self, Sample, Shape, Split};
+use crate::failure::Failure;
+use crate::table;
+
+/// Random samples that `check` and `bench` calibrate on where no data is given.
+pub(crate) const CHECK_SAMPLES: usize = 4;
+
+/// Largest model file that is read.
+const MAX_MODEL_BYTES: u64 = 2 << 30;
+
+/// How a network becomes integers.
+#[derive(clap::Args, Clone)]
+pub(crate) struct Quantisation {
+    /// Bits of an activation, 2 to 12.
+    #[arg(long, default_value_t = 8)]
+    activation_bits: u32,
+    /// Bits of a weight, 2 to 12.
+    #[arg(long, default_value_t = 8)]
+    weight_bits: u32,
+    /// Share of the calibration values that must not saturate; 1 takes the largest.
+    #[arg(long, default_value_t = 1.0)]
+    quantile: f64,
+    /// Mean per channel of the pixels in [0, 1]; one value serves all channels.
+    #[arg(long, value_delimiter = ',', default_value = "0")]
+    mean: Vec<f64>,
+    /// Standard deviation per channel; one value serves all channels.
+    #[arg(long, value_delimiter = ',', default_value = "1")]
+    std: Vec<f64>,
+    /// The network takes blue first.
+    #[arg(long)]
+    bgr: bool,
+    /// What the client learns.
+    #[arg(long, value_enum, default_value_t = Output::Logits)]
+    reveal: Output,
+    /// Name under which the model is served; the file's name by default.
+    #[arg(long)]
+    name: Option<String>,
+    /// Text file with one class name a line.
+    #[arg(long)]
+    labels: Option<PathBuf>,
+}
+
+impl Quantisation {
+    /// Eight bits, pixels in [0, 1], logits.
+    pub(crate) fn plain(name: &str) -> Self {
+        Self {
+            activation_bits: 8,
+            weight_bits: 8,
+            quantile: 1.0,
+            mean: vec![0.0],
+            std: vec![1.0],
+            bgr: false,
+            reveal: Output::Logits,
+            name: Some(name.to_owned()),
+            labels: None,
+        }
+    }
+
+    /// The same with given pre-processing.
+    pub(crate) fn with_preprocess(mut self, mean: Vec<f64>, std: Vec<f64>) -> Self {
+        (self.mean, self.std) = (mean, std);
+        self
+    }
+
+    pub(crate) fn preprocess(&self, channels: usize) -> Result<Preprocess, Failure> {
+        let per_channel = |values: &[f64], what: &str| match values {
+            [one] => Ok(vec![*one; channels]),
+            all if all.len() == channels => Ok(all.to_vec()),
+            other => Err(Failure::new(format!("--{what} has {} values for {channels} channels", other.len()))),
+        };
+        let (mean, std) = (per_channel(&self.mean, "mean")?, per_channel(&self.std, "std")?);
+        if !std.iter().all(|s| s.is_finite() && *s > 0.0) || !mean.iter().all(|m| m.is_finite()) {
+            return Err(Failure::new("--mean must be finite and --std positive"));
+        }
+        Ok(Preprocess { mean, std, bgr: self.bgr })
+    }
+
+    fn options(&self, default_name: &str) -> Result<quantize::Options, Failure> {
+        let labels = match &self.labels {
+            Some(path) => std::fs::read_to_string(path)
+                .map_err(|e| Failure::at(path, e))?
+                .lines()
+                .map(|line| line.trim().to_owned())
+                .collect(),
+            None => Vec::new(),
+        };
+        Ok(quantize::Options {
+            activation_bits: self.activation_bits,
+            weight_bits: self.weight_bits,
+            calibration: if self.quantile < 1.0 { Calibration::Quantile(self.quantile) } else { Calibration::Max },
+            reveal: match self.reveal {
+                Output::Logits => Reveal::Logits,
+                Output::Argmax => Reveal::ArgMax,
+            },
+            labels,
+            name: self.name.clone().unwrap_or_else(|| default_name.to_owned()),
+        })
+    }
+}
+
+/// What the client learns.
+#[derive(clap::ValueEnum, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Output {
+    /// All outputs.
+    Logits,
+    /// Only the class.
+    Argmax,
+}
+
+/// A zoo network or an ONNX file.
+pub(crate) fn import(model: &str) -> Result<float::Graph, Failure> {
+    let path = Path::new(model);
+    if !path.exists() && zoo::NAMES.contains(&model) {
+        return Ok(zoo::build(model, 1)?);
+    }
+    let bytes = read(path)?;
+    let mut graph = onnx::import(&bytes).map_err(|e| Failure::at(path, e))?;
+    if let Some(stem) = path.file_stem().and_then(|s| s.to_str()) {
+        graph.name = stem.to_owned();
+    }
+    Ok(graph)
+}
+
+/// A compiled model: read from a .phn file, or made from an ONNX file or a zoo network.
+pub(crate) fn load(model: &str, samples: &[Sample], quantisation: &Quantisation) -> Result<Model, Failure> {
+    let path = Path::new(model);
+    if path.extension().is_some_and(|e| e == "phn") {
+        return phn::read(&read(path)?).map_err(|e| Failure::at(path, e));
+    }
+    let graph = import(model)?;
+    Ok(if samples.is_empty() {
+        quantise(&graph, &random_samples(&graph, CHECK_SAMPLES), quantisation)?
+    } else {
+        quantise(&graph, samples, quantisation)?
+    })
+}
+
+/// Integers for a float network, scales from `samples`.
+pub(crate) fn quantise(
+    graph: &float::Graph,
+    samples: &[Sample],
+    quantisation: &Quantisation,
+) -> Result<Model, Failure> {
+    let preprocess = quantisation.preprocess(input_shape(graph)?.channels)?;
+    let inputs = samples
+        .iter()
+        .map(|s| Ok(preprocess.apply(&s.pixels)?.into_iter().map(|x| x as f32).collect()))
+        .collect::<Result<Vec<Vec<f32>>, phineus_model::fixed::EncodeError>>()?;
+    Ok(quantize::quantize(graph, &inputs, preprocess, &quantisation.options(&graph.name)?)?)
+}
+
+/// Images whose pixels are uniform: the right thing for cost, not for accuracy.
+pub(crate) fn random_samples(graph: &float::Graph, count: usize) -> Vec<Sample> {
+    random(graph.nodes.first().map_or(0, |n| n.len()), count)
+}
+
+fn random(len: usize, count: usize) -> Vec<Sample> {
+    // Seeded, so that the same network gives the same compiled model on every run.
+    let mut rng = StdRng::seed_from_u64(1);
+    let sample = |i| {
+        let mut pixels = vec![0; len];
+        rng.fill_bytes(&mut pixels);
+        Sample { pixels, label: None, name: format!("random {i}") }
+    };
+    (0..count).map(sample).collect()
+}
+
+/// Channels, height and width of a network's input; a flat input counts as channels.
+pub(crate) fn input_shape(graph: &float::Graph) -> Result<Shape, Failure> {
+    shape_of(graph.nodes.first().map_or(&[], |n| n.shape.as_slice()))
+}
+
+/// As [`input_shape`], from any shape.
+pub(crate) fn shape_of(shape: &[usize]) -> Result<Shape, Failure> {
+    match *shape {
+        [channels, height, width] => Ok(Shape { channels, height, width }),
+        [channels] => Ok(Shape { channels, height: 1, width: 1 }),
+        _ => Err(Failure::new(format!("input of shape {shape:?} is not an image"))),
+    }
+}
+
+/// Samples of a data set for a network's input.
+pub(crate) fn samples(
+    path: &Path,
+    shape: Shape,
+    split: Split,
+    limit: Option<usize>,
+) -> Result<Vec<Sample>, Failure> {
+    Ok(data::open(path, shape, &data::Options { split, skip: 0, limit, resize: false })?)
+}
+
+/// Every layer with the width of its ring.
+pub(crate) fn layer_table(model: &Model) -> Table {
+    let mut table = table::new(&["layer", "operation", "shape", "ring", "range", "step"], 3);
+    for (node, fact) in model.graph.nodes.iter().zip(&model.graph.facts) {
+        let range = match node.op {
+            Op::Act(_) | Op::Input => format!("[{}, {}]", fact.lo, fact.hi),
+            _ => String::new(),
+        };
+        table.add_row([
+            node.name.clone(),
+            phineus_infer::plan::op_name(&node.op).to_owned(),
+            format!("{:?}", node.shape),
+            format!("{} bits", fact.bits),
+            range,
+            format!("{:.3e}", fact.step),
+        ]);
+    }
+    table
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+    let metadata = std::fs::metadata(path).map_err(|e| Failure::at(path, e))?;
+    if metadata.len() > MAX_MODEL_BYTES {
+        return Err(Failure::at(path, "larger than 2 GiB"));
+    }
+    std::fs::read(path).map_err(|e| Failure::at(path, e))
+}
+
+/// The plan of a compiled model.
+pub(crate) fn plan(model: &Model) -> Result<Plan, Failure> {
+    Ok(Plan::new(Public::of(model))?)
+}
+
+/// Uniform pixels of a shape.
+pub(crate) fn random_pixels(shape: Shape, count: usize) -> Vec<Sample> {
+    random(shape.channels * shape.height * shape.width, count)
+}

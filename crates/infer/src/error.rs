@@ -1,0 +1,70 @@
+//! What can go wrong between two parties: each layer wraps the one below.
+
+use phineus_he::HeError;
+use phineus_mpc::gc::GcError;
+use phineus_net::ChannelError;
+use thiserror::Error;
+
+use crate::plan::PlanError;
+use crate::store::StoreError;
+
+/// A failure of a session; it names the place and holds no secrets.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ProtocolError {
+    /// The channel failed or the peer misbehaved.
+    #[error(transparent)]
+    Channel(#[from] ChannelError),
+    /// Encryption refused its arguments.
+    #[error("encryption: {0}")]
+    He(#[from] HeError),
+    /// Garbling refused its arguments.
+    #[error("garbling: {0}")]
+    Gc(#[from] GcError),
+    /// The model has no plan.
+    #[error("plan: {0}")]
+    Plan(#[from] PlanError),
+    /// The store of pre-computes failed.
+    #[error("store: {0}")]
+    Store(#[from] StoreError),
+    /// The two parties do not speak the same version.
+    #[error("protocol version {ours} here, {theirs} there")]
+    Version {
+        /// This side's.
+        ours: u16,
+        /// The peer's.
+        theirs: u16,
+    },
+    /// The two parties do not have the same plan.
+    #[error("plan digest {ours} here, {theirs} there")]
+    PlanDiffers {
+        /// This side's, in hexadecimal.
+        ours: String,
+        /// The peer's.
+        theirs: String,
+    },
+    /// No such model.
+    #[error(transparent)]
+    Catalogue(#[from] crate::served::CatalogueError),
+    /// What the server sent is no public half of a model.
+    #[error("the server's model: {0}")]
+    Public(#[from] phineus_model::phn::PhnError),
+    /// An input that does not fit the network.
+    #[error("input: expected {expected} values in [{lo}, {hi}], got {got}")]
+    Input {
+        /// Values the network takes.
+        expected: usize,
+        /// Values given.
+        got: usize,
+        /// Smallest.
+        lo: i64,
+        /// Largest.
+        hi: i64,
+    },
+    /// A stored pre-compute that does not fit the plan.
+    #[error("the pre-compute does not belong to this plan")]
+    Material,
+    /// The session has failed before and is over.
+    #[error("the session is over after an earlier failure")]
+    Over,
+}

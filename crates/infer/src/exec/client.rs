@@ -1,0 +1,140 @@
+//! The client's two halves.
+
+use phineus_he::SecretKey;
+use phineus_mpc::ot::cot;
+use phineus_net::{Channel, Client, Step};
+use rand::CryptoRng;
+use zeroize::Zeroizing;
+
+use crate::ProtocolError;
+use crate::clock::{Clock, Side};
+use crate::exec::material::{ClientMaterial, OutputShare};
+use crate::local;
+use crate::masks::Seed;
+use crate::plan::{Choice, Plan};
+use crate::protocol::{act_gc, linear_he};
+use crate::report::Cost;
+
+/// The masked input.
+pub(crate) const INPUT: Step = Step::new("infer.input");
+/// The server's share of the revealed values.
+pub(crate) const OUTPUT: Step = Step::new("infer.output");
+
+/// This party's share of every node; `None` where it is not known yet.
+pub(crate) type Shares = Vec<Option<Vec<u32>>>;
+
+/// Offline: everything that does not depend on the input.
+pub(crate) async fn offline(
+    channel: &mut Channel<Client>,
+    plan: &Plan,
+    keys: &[SecretKey],
+    cot: &mut cot::Receiver<Client>,
+    rng: &mut impl CryptoRng,
+) -> Result<ClientMaterial, ProtocolError> {
+    let graph = &plan.public().graph;
+    let seed = Seed::random(rng);
+    let mut costs = vec![Cost::default(); plan.rows()];
+    // 1. Masks of the input and of every activation, and what follows from them.
+    let mut shares = Zeroizing::new(vec![None; graph.nodes.len()]);
+    for (node, choice) in plan.choices().iter().enumerate() {
+        shares[node] = match choice {
+            Choice::Input => Some(seed.mask(node, graph.facts[node].bits, graph.nodes[node].len())),
+            Choice::Garbled(layer) => Some(seed.mask(node, layer.mask_bits, layer.instances)),
+            Choice::Local => local::apply(graph, node, &shares),
+            Choice::Linear(_) => None,
+        };
+    }
+    // 2. All linear layers at once.
+    let inputs: Vec<Zeroizing<Vec<u32>>> = plan
+        .linear()
+        .map(|layer| {
+            let ring = local::ring(graph, layer.node);
+            let share = shares[graph.nodes[layer.node].inputs[0]].as_deref().unwrap_or_default();
+            Zeroizing::new(share.iter().map(|word| ring.reduce(*word)).collect())
+        })
+        .collect();
+    let outputs = linear_he::client(channel, plan, keys, &inputs, rng).await?;
+    for (layer, (share, cost)) in plan.linear().zip(outputs) {
+        shares[layer.node] = Some(share);
+        costs[layer.node] = cost;
+    }
+    // 3. The rest of its shares.
+    for (node, choice) in plan.choices().iter().enumerate() {
+        if let (Choice::Local, None) = (choice, &shares[node]) {
+            shares[node] = local::apply(graph, node, &shares);
+        }
+    }
+    let share = |node: usize| Zeroizing::new(shares[node].clone().unwrap_or_default());
+    // 4. All garbled layers.
+    let layers: Vec<_> = plan.garbled().collect();
+    let inputs: Vec<_> = layers
+        .iter()
+        .map(|layer| act_gc::EvaluatorInput {
+            share: share(layer.input),
+            mask: if layer.reveals() { Zeroizing::default() } else { share(layer.node) },
+        })
+        .collect();
+    let (tweak, prepared) = act_gc::prepare_evaluator(channel, cot, &layers, &inputs, Side::Client).await?;
+    let mut material = Vec::with_capacity(layers.len());
+    for (layer, (evaluator, cost)) in layers.iter().zip(prepared) {
+        costs[layer.node] += cost;
+        material.push(evaluator);
+    }
+    let output = OutputShare(shares[graph.output].clone().unwrap_or_default());
+    Ok(ClientMaterial { seed, tweak, layers: material, output, costs })
+}
+
+/// Online: the revealed integers (or the index of the largest), and what each row of the report cost.
+pub(crate) async fn online(
+    channel: &mut Channel<Client>,
+    plan: &Plan,
+    material: ClientMaterial,
+    input: &[i32],
+) -> Result<(Vec<i64>, Vec<Cost>), ProtocolError> {
+    let graph = &plan.public().graph;
+    let mut costs = vec![Cost::default(); plan.rows()];
+    let mut clock = Clock::start(Side::Client, channel.traffic());
+    let mut garbled = act_gc::tweaks(plan.garbled(), material.tweak).zip(&material.layers);
+    for (node, choice) in plan.choices().iter().enumerate() {
+        match choice {
+            Choice::Input => {
+                // 1. x - r.
+                let ring = local::ring(graph, node);
+                let mut masked = material.seed.mask(node, ring.bits(), input.len());
+                masked.iter_mut().zip(input).for_each(|(r, x)| *r = ring.sub(ring.from_signed((*x).into()), *r));
+                let mut bytes = Vec::new();
+                phineus_kernel::pack::pack(&masked, ring.bits(), &mut bytes);
+                channel.send_bytes(INPUT, &bytes).await?;
+                channel.flush().await?;
+            }
+            Choice::Garbled(_) => {
+                // 2. One exchange per activation layer.
+                if let Some(((layer, tweak), material)) = garbled.next() {
+                    act_gc::evaluator(channel, layer, tweak, material).await?;
+                }
+            }
+            Choice::Linear(_) | Choice::Local => continue,
+        }
+        costs[node] = clock.lap(channel.traffic());
+    }
+    // 3. The result.
+    let values = match garbled.next() {
+        Some(((layer, tweak), material)) => {
+            let index = act_gc::evaluator(channel, layer, tweak, material).await?;
+            // A single output has an index of no bits.
+            vec![index.first().copied().unwrap_or(0).into()]
+        }
+        None => {
+            let ring = local::ring(graph, graph.output);
+            let share = &material.output.0;
+            let bytes = channel.recv_bytes(OUTPUT, phineus_kernel::pack::packed_len(share.len(), ring.bits())).await?;
+            let theirs: Vec<u32> = phineus_kernel::pack::unpack(OUTPUT.name(), &bytes, share.len(), ring.bits())
+                .map_err(phineus_net::ChannelError::from)?;
+            theirs.iter().zip(share).map(|(y, c)| ring.to_signed(ring.add(*y, *c))).collect()
+        }
+    };
+    if let Some(cost) = costs.last_mut() {
+        *cost = clock.lap(channel.traffic());
+    }
+    Ok((values, costs))
+}

@@ -1,0 +1,168 @@
+//! What each party keeps between offline and online: enough for exactly one inference.
+//!
+//! Neither type can be copied; `online` takes it by value. On disk the lengths of all parts follow from the plan.
+
+use phineus_kernel::block::Block;
+use phineus_mpc::{Bits, Delta};
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+use crate::ProtocolError;
+use crate::masks::Seed;
+use crate::plan::Plan;
+use crate::protocol::act_gc::EvaluatorLayer;
+use crate::report::Cost;
+
+/// The client's half of a pre-compute.
+pub(crate) struct ClientMaterial {
+    /// Its masks follow from it.
+    pub(crate) seed: Seed,
+    /// First hash tweak of the circuits.
+    pub(crate) tweak: u128,
+    /// Per garbled layer.
+    pub(crate) layers: Vec<EvaluatorLayer>,
+    /// Its share of the revealed value.
+    pub(crate) output: OutputShare,
+    /// What it cost, per row of the report.
+    pub(crate) costs: Vec<Cost>,
+}
+
+/// The client's share of the network's output.
+#[derive(Zeroize, ZeroizeOnDrop)]
+pub(crate) struct OutputShare(pub(crate) Vec<u32>);
+
+/// The server's half of a pre-compute.
+pub(crate) struct ServerMaterial {
+    /// Its masks and input labels follow from it.
+    pub(crate) seed: Seed,
+    /// Offset of the labels.
+    pub(crate) delta: Delta,
+    /// Per garbled layer.
+    pub(crate) decoding: Vec<Bits>,
+    /// CPU seconds per row of the report.
+    pub(crate) cpu_seconds: Vec<f64>,
+}
+
+impl ClientMaterial {
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        out.extend(self.seed.bytes());
+        out.extend(self.tweak.to_le_bytes());
+        self.output.0.iter().for_each(|word| out.extend(word.to_le_bytes()));
+        for cost in &self.costs {
+            out.extend(cost.seconds.to_le_bytes());
+            out.extend(cost.client_cpu_seconds.to_le_bytes());
+            for count in [cost.client_to_server_bytes, cost.server_to_client_bytes, cost.rounds] {
+                out.extend(count.to_le_bytes());
+            }
+        }
+        for layer in &self.layers {
+            out.extend(Block::as_bytes(&layer.labels));
+            out.extend(&layer.tables);
+            out.extend(layer.decoding.iter().flat_map(Bits::as_bytes));
+        }
+        out
+    }
+
+    /// Length of [`ClientMaterial::to_bytes`].
+    pub(crate) fn stored_bytes(&self, plan: &Plan) -> u64 {
+        let layer = |layer: &EvaluatorLayer| {
+            let decoding = layer.decoding.as_ref().map_or(0, |bits| bits.as_bytes().len());
+            layer.labels.len() * Block::BYTES + layer.tables.len() + decoding
+        };
+        let layers: usize = self.layers.iter().map(layer).sum();
+        (32 + 16 + 4 * self.output.0.len() + COST_BYTES * plan.rows() + layers) as u64
+    }
+
+    /// # Errors
+    /// [`ProtocolError::Material`] unless the bytes have exactly the length that the plan calls for.
+    pub(crate) fn from_bytes(bytes: &[u8], plan: &Plan) -> Result<Self, ProtocolError> {
+        let mut reader = Reader(bytes);
+        let seed = Seed::from_bytes(reader.array()?);
+        let tweak = u128::from_le_bytes(reader.array()?);
+        let graph = &plan.public().graph;
+        let output = (0..graph.nodes[graph.output].len())
+            .map(|_| Ok(u32::from_le_bytes(reader.array()?)))
+            .collect::<Result<_, ProtocolError>>()?;
+        let costs = (0..plan.rows()).map(|_| reader.cost()).collect::<Result<_, _>>()?;
+        let layers = plan
+            .garbled()
+            .map(|layer| {
+                let labels = reader.take(layer.evaluator_bits() * Block::BYTES)?;
+                let labels = Block::vec_from_bytes(labels).ok_or(ProtocolError::Material)?;
+                let tables = reader.take(layer.table_bytes())?.to_vec();
+                let decoding = if layer.reveals() { Some(reader.bits(layer.output_bits())?) } else { None };
+                Ok(EvaluatorLayer { labels, tables, decoding })
+            })
+            .collect::<Result<_, ProtocolError>>()?;
+        reader.end()?;
+        Ok(Self { seed, tweak, layers, output: OutputShare(output), costs })
+    }
+}
+
+impl ServerMaterial {
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        out.extend(self.seed.bytes());
+        out.extend(self.delta.block().to_bytes());
+        self.cpu_seconds.iter().for_each(|s| out.extend(s.to_le_bytes()));
+        self.decoding.iter().for_each(|bits| out.extend(bits.as_bytes()));
+        out
+    }
+
+    /// # Errors
+    /// As [`ClientMaterial::from_bytes`].
+    pub(crate) fn from_bytes(bytes: &[u8], plan: &Plan) -> Result<Self, ProtocolError> {
+        let mut reader = Reader(bytes);
+        let seed = Seed::from_bytes(reader.array()?);
+        let delta = Delta::from_bytes(reader.array()?).ok_or(ProtocolError::Material)?;
+        let cpu_seconds = (0..plan.rows()).map(|_| reader.f64()).collect::<Result<_, _>>()?;
+        let decoding = plan.garbled().map(|layer| reader.bits(layer.output_bits())).collect::<Result<_, _>>()?;
+        reader.end()?;
+        Ok(Self { seed, delta, decoding, cpu_seconds })
+    }
+}
+
+/// Bytes of a stored [`Cost`].
+const COST_BYTES: usize = 40;
+
+struct Reader<'b>(&'b [u8]);
+
+impl<'b> Reader<'b> {
+    fn take(&mut self, len: usize) -> Result<&'b [u8], ProtocolError> {
+        let (head, tail) = self.0.split_at_checked(len).ok_or(ProtocolError::Material)?;
+        self.0 = tail;
+        Ok(head)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], ProtocolError> {
+        self.take(N)?.try_into().map_err(|_| ProtocolError::Material)
+    }
+
+    fn f64(&mut self) -> Result<f64, ProtocolError> {
+        Ok(f64::from_le_bytes(self.array()?))
+    }
+
+    fn u64(&mut self) -> Result<u64, ProtocolError> {
+        Ok(u64::from_le_bytes(self.array()?))
+    }
+
+    fn bits(&mut self, len: usize) -> Result<Bits, ProtocolError> {
+        Bits::from_bytes(self.take(len.div_ceil(8))?.to_vec(), len).map_err(|_| ProtocolError::Material)
+    }
+
+    fn cost(&mut self) -> Result<Cost, ProtocolError> {
+        let (seconds, client_cpu_seconds) = (self.f64()?, self.f64()?);
+        Ok(Cost {
+            seconds,
+            client_to_server_bytes: self.u64()?,
+            server_to_client_bytes: self.u64()?,
+            rounds: self.u64()?,
+            client_cpu_seconds,
+            server_cpu_seconds: 0.0,
+        })
+    }
+
+    fn end(self) -> Result<(), ProtocolError> {
+        if self.0.is_empty() { Ok(()) } else { Err(ProtocolError::Material) }
+    }
+}

@@ -1,0 +1,117 @@
+//! The server's two halves.
+
+use phineus_he::PublicKey;
+use phineus_mpc::ot::cot;
+use phineus_net::{Channel, Server};
+use rand::CryptoRng;
+
+use crate::ProtocolError;
+use crate::clock::{Clock, Side};
+use crate::compute::compute;
+use crate::exec::client::{INPUT, OUTPUT, Shares};
+use crate::exec::material::ServerMaterial;
+use crate::local;
+use crate::masks::Seed;
+use crate::plan::Choice;
+use crate::protocol::{act_gc, linear_he};
+use crate::served::Served;
+
+/// Offline: everything that does not depend on the input.
+pub(crate) async fn offline(
+    channel: &mut Channel<Server>,
+    served: &Served,
+    keys: &[PublicKey],
+    cot: &mut cot::Sender<Server>,
+    rng: &mut impl CryptoRng,
+) -> Result<ServerMaterial, ProtocolError> {
+    let plan = served.plan();
+    let seed = Seed::random(rng);
+    let mut cpu_seconds = vec![0.0; plan.rows()];
+    // 2. All linear layers at once (the numbers are those of the client's half).
+    let costs = linear_he::server(channel, served, keys, &seed, rng).await?;
+    for (layer, cost) in plan.linear().zip(costs) {
+        cpu_seconds[layer.node] = cost.server_cpu_seconds;
+    }
+    // 4. All garbled layers.
+    let layers: Vec<_> = plan.garbled().collect();
+    let (_, prepared) = act_gc::prepare_garbler(channel, cot, &layers, &seed, Side::Server, rng).await?;
+    let mut decoding = Vec::with_capacity(layers.len());
+    for (layer, (bits, cost)) in layers.iter().zip(prepared) {
+        cpu_seconds[layer.node] += cost.server_cpu_seconds;
+        decoding.push(bits);
+    }
+    Ok(ServerMaterial { seed, delta: cot.delta().clone(), decoding, cpu_seconds })
+}
+
+/// Online; the CPU seconds of every row of the report.
+pub(crate) async fn online(
+    channel: &mut Channel<Server>,
+    served: &Served,
+    material: ServerMaterial,
+) -> Result<Vec<f64>, ProtocolError> {
+    let plan = served.plan();
+    let graph = &plan.public().graph;
+    let last_reader = last_readers(plan.public());
+    let mut cpu_seconds = vec![0.0; plan.rows()];
+    let mut clock = Clock::start(Side::Server, channel.traffic());
+    let mut decoding = material.decoding.iter();
+    let mut shares: Shares = vec![None; graph.nodes.len()];
+    let value = |shares: &Shares, node: usize| shares[node].clone().unwrap_or_default();
+    for (node, choice) in plan.choices().iter().enumerate() {
+        let inputs = &graph.nodes[node].inputs;
+        shares[node] = match choice {
+            Choice::Input => {
+                // 1. x - r.
+                let (bits, len) = (graph.facts[node].bits, graph.nodes[node].len());
+                let bytes = channel.recv_bytes(INPUT, phineus_kernel::pack::packed_len(len, bits)).await?;
+                let words = phineus_kernel::pack::unpack(INPUT.name(), &bytes, len, bits);
+                Some(words.map_err(phineus_net::ChannelError::from)?)
+            }
+            Choice::Linear(layer) => {
+                let x = shares[inputs[0]].as_deref().unwrap_or_default();
+                Some(compute(|| linear_he::online(served, layer, &material.seed, x)))
+            }
+            Choice::Garbled(layer) => {
+                // 2. One exchange per activation layer.
+                let decoding = decoding.next().ok_or(ProtocolError::Material)?;
+                let y = value(&shares, layer.input);
+                Some(act_gc::garbler(channel, layer, &material.delta, &material.seed, decoding, &y).await?)
+            }
+            Choice::Local => compute(|| local::apply(graph, node, &shares)),
+        };
+        for input in inputs {
+            if last_reader[*input] == Some(node) {
+                shares[*input] = None;
+            }
+        }
+        cpu_seconds[node] = clock.lap(channel.traffic()).server_cpu_seconds;
+    }
+    // 3. The result.
+    let y = value(&shares, graph.output);
+    match (plan.argmax(), decoding.next()) {
+        (Some(layer), Some(decoding)) => {
+            act_gc::garbler(channel, layer, &material.delta, &material.seed, decoding, &y).await?;
+        }
+        _ => {
+            let mut bytes = Vec::new();
+            phineus_kernel::pack::pack(&y, graph.facts[graph.output].bits, &mut bytes);
+            channel.send_bytes(OUTPUT, &bytes).await?;
+            channel.flush().await?;
+        }
+    }
+    if let Some(seconds) = cpu_seconds.last_mut() {
+        *seconds = clock.lap(channel.traffic()).server_cpu_seconds;
+    }
+    Ok(cpu_seconds)
+}
+
+/// The last node that reads each value, after which the value can be dropped; `None` for the output.
+fn last_readers(public: &phineus_model::phn::Public) -> Vec<Option<usize>> {
+    let graph = &public.graph;
+    let mut last = vec![None; graph.nodes.len()];
+    for (node, this) in graph.nodes.iter().enumerate() {
+        this.inputs.iter().for_each(|input| last[*input] = Some(node));
+    }
+    last[graph.output] = None;
+    last
+}

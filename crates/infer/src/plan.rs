@@ -1,0 +1,311 @@
+//! The plan: for every node of the public graph the protocol that computes it, with all its parameters.
+//!
+//! Both parties derive the plan from the public half of the model, by the same arithmetic; its digest covers the
+//! graph, the encryption parameters and every packing, so that two parties with equal digests agree on the length
+//! of every message. Deriving a plan also proves it: parameters are at least 128-bit secure, decryption never
+//! fails (up to 2^-40 per inference) and the client's view hides the weights (statistical distance at most 2^-40
+//! beside the encryption itself).
+
+use std::sync::Arc;
+
+use phineus_he::{HeError, Params, ReplySpec, noise};
+use phineus_model::fixed::{Act, GraphError, Op, Reveal};
+use phineus_model::graph::{Conv, NodeId};
+use phineus_model::phn::Public;
+use phineus_mpc::gc::Circuit;
+use thiserror::Error;
+
+use crate::packing::Packing;
+use crate::protocol;
+use crate::report::{self, Report};
+
+mod circuits;
+mod encryption;
+
+use circuits::Circuits;
+use encryption::Encryption;
+
+/// Why a model has no private plan.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum PlanError {
+    /// The public graph is not a network.
+    #[error("malformed network: {0}")]
+    Graph(#[from] GraphError),
+    /// A layer for which no protocol exists.
+    #[error("{node}: {reason}")]
+    Unsupported {
+        /// Name of the node.
+        node: String,
+        /// What stands in the way.
+        reason: String,
+    },
+    /// No parameter set is large enough.
+    #[error("{node}: no secure parameters leave enough room: {source}")]
+    Parameters {
+        /// Name of the node.
+        node: String,
+        /// The last attempt.
+        source: HeError,
+    },
+    /// The network is too large for one session.
+    #[error("{what}: {got} exceeds the limit of {limit}")]
+    TooLarge {
+        /// Of what there is too much.
+        what: &'static str,
+        /// How much.
+        got: u64,
+        /// How much is allowed.
+        limit: u64,
+    },
+}
+
+/// A linear layer by homomorphic encryption.
+#[derive(Debug)]
+pub struct LinearLayer {
+    /// Its number among the linear layers.
+    pub index: usize,
+    /// The node.
+    pub node: NodeId,
+    /// Its shape.
+    pub conv: Conv,
+    /// Width of the accumulator's ring.
+    pub bits: u32,
+    /// Index of its encryption parameters in [`Plan::rings`].
+    pub ring: usize,
+    /// Where tensor entries sit in polynomials.
+    pub packing: Packing,
+    /// Index of its weights.
+    pub weights: usize,
+    /// How responses are flooded and switched.
+    pub spec: ReplySpec,
+}
+
+/// A non-linear layer by garbled circuits: `instances` copies of one circuit.
+#[derive(Debug)]
+pub struct GarbledLayer {
+    /// The node; for the arg-max, the number of nodes.
+    pub node: NodeId,
+    /// The value it reads.
+    pub input: NodeId,
+    /// The circuit of one output.
+    pub circuit: Arc<Circuit>,
+    /// Outputs.
+    pub instances: usize,
+    /// Values per instance, in the order of the circuit's inputs; `None`: value `i` goes to instance `i`.
+    pub gather: Option<Vec<u32>>,
+    /// Values per instance.
+    pub window: usize,
+    /// Width of the values.
+    pub in_bits: u32,
+    /// Width of the client's next mask, which is the width of the output; 0 where the client learns the output.
+    pub mask_bits: u32,
+    /// What the garbler adds to its share beforehand: half of a rounding step.
+    pub half: u32,
+}
+
+/// What to do with a node.
+#[derive(Debug)]
+pub enum Choice {
+    /// The client masks its input.
+    Input,
+    /// Offline by encryption, online in the clear.
+    Linear(LinearLayer),
+    /// Garbled by the server.
+    Garbled(GarbledLayer),
+    /// Each party on its own share.
+    Local,
+}
+
+/// A proven way to run one network.
+#[derive(Debug)]
+pub struct Plan {
+    public: Public,
+    choices: Vec<Choice>,
+    argmax: Option<GarbledLayer>,
+    rings: Vec<Arc<Params>>,
+    proof: noise::Proof,
+    digest: [u8; 32],
+}
+
+/// Most activations of a network: bounds what a server can make a client allocate.
+const MAX_ACTIVATIONS: u64 = 1 << 26;
+
+impl Plan {
+    /// Derives and proves the plan of a network.
+    ///
+    /// # Errors
+    /// [`PlanError`] naming the layer that cannot be run.
+    pub fn new(public: Public) -> Result<Self, PlanError> {
+        let graph = &public.graph;
+        graph.validate()?;
+        let activations: u64 = graph.nodes.iter().filter(|n| matches!(n.op, Op::Act(_))).map(|n| n.len() as u64).sum();
+        if activations > MAX_ACTIVATIONS {
+            return Err(PlanError::TooLarge { what: "activations", got: activations, limit: MAX_ACTIVATIONS });
+        }
+        let Encryption { rings, layers, proof } = Encryption::choose(&public)?;
+        let mut linear = layers.into_iter();
+        let mut circuits = Circuits::default();
+        let mut choices = Vec::with_capacity(graph.nodes.len());
+        // Whether a value can be shared before any protocol has run: masks, and what is computed from them alone.
+        let mut early = vec![false; graph.nodes.len()];
+        for (node, this) in graph.nodes.iter().enumerate() {
+            early[node] = match &this.op {
+                Op::Linear { .. } => false,
+                Op::Input | Op::Act(_) => true,
+                _ => this.inputs.iter().all(|i| early[*i]),
+            };
+            choices.push(match &this.op {
+                Op::Input => Choice::Input,
+                Op::Linear { .. } => match linear.next() {
+                    Some(layer) if early[this.inputs[0]] => Choice::Linear(layer),
+                    _ => return Err(unsupported(&this.name, "a linear layer directly behind another one")),
+                },
+                Op::Act(act) => Choice::Garbled(circuits.act(&public, node, act)?),
+                _ => Choice::Local,
+            });
+        }
+        let argmax = match graph.reveal {
+            Reveal::Logits => None,
+            Reveal::ArgMax => Some(circuits::argmax(&public)?),
+        };
+        let mut plan = Self { choices, argmax, rings, proof, digest: [0; 32], public };
+        plan.digest = plan.hash();
+        Ok(plan)
+    }
+
+    /// The public half of the model.
+    #[must_use]
+    pub fn public(&self) -> &Public {
+        &self.public
+    }
+
+    /// One per node.
+    #[must_use]
+    pub fn choices(&self) -> &[Choice] {
+        &self.choices
+    }
+
+    /// The arg-max at the end, where the provider reveals nothing else.
+    #[must_use]
+    pub fn argmax(&self) -> Option<&GarbledLayer> {
+        self.argmax.as_ref()
+    }
+
+    /// All linear layers in order.
+    pub fn linear(&self) -> impl Iterator<Item = &LinearLayer> {
+        self.choices.iter().filter_map(|c| if let Choice::Linear(layer) = c { Some(layer) } else { None })
+    }
+
+    /// All garbled layers in order, the arg-max last.
+    pub fn garbled(&self) -> impl Iterator<Item = &GarbledLayer> {
+        let layers = self.choices.iter().filter_map(|c| if let Choice::Garbled(l) = c { Some(l) } else { None });
+        layers.chain(&self.argmax)
+    }
+
+    /// The encryption parameters in use.
+    #[must_use]
+    pub fn rings(&self) -> &[Arc<Params>] {
+        &self.rings
+    }
+
+    /// Security, flooding and decryption, as a printable proof.
+    #[must_use]
+    pub fn proof(&self) -> &noise::Proof {
+        &self.proof
+    }
+
+    /// What both parties compare.
+    #[must_use]
+    pub fn digest(&self) -> &[u8; 32] {
+        &self.digest
+    }
+
+    /// The digest in hexadecimal.
+    #[must_use]
+    pub fn digest_hex(&self) -> String {
+        self.digest.iter().map(|b| format!("{b:02x}")).collect()
+    }
+
+    /// Rows of a report, one per node that costs anything, with nothing measured yet.
+    #[must_use]
+    pub fn layers(&self) -> Vec<report::Layer> {
+        let nodes = self.public.graph.nodes.iter().zip(&self.choices);
+        let mut layers: Vec<_> = nodes
+            .map(|(node, choice)| report::Layer {
+                name: node.name.clone(),
+                op: op_name(&node.op).to_owned(),
+                protocol: match choice {
+                    Choice::Input => "mask",
+                    Choice::Linear(_) => "linear_he",
+                    Choice::Garbled(_) => "act_gc",
+                    Choice::Local => "local",
+                }
+                .to_owned(),
+                ..Default::default()
+            })
+            .collect();
+        let (op, protocol) = if self.argmax.is_some() { ("argmax", "argmax_gc") } else { ("reveal", "open") };
+        layers.push(report::Layer {
+            name: "output".into(),
+            op: op.into(),
+            protocol: protocol.into(),
+            ..Default::default()
+        });
+        layers
+    }
+
+    /// Rows of a report: one per node, and the output.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.choices.len() + 1
+    }
+
+    /// A report with the bytes and rounds that the plan foretells, to the byte, and no times.
+    #[must_use]
+    pub fn predicted(&self) -> Report {
+        let mut report = Report::empty(self, "predicted");
+        protocol::predict(self, &mut report);
+        report
+    }
+
+    fn hash(&self) -> [u8; 32] {
+        let mut hasher = blake3::Hasher::new_derive_key("phineus plan 1");
+        hasher.update(&self.public.digest());
+        for ring in &self.rings {
+            hasher.update(&ring.digest());
+        }
+        for layer in self.linear() {
+            hasher.update(format!("{} {:?} {:?}", layer.ring, layer.spec, layer.packing.block()).as_bytes());
+        }
+        for layer in self.garbled() {
+            hasher.update(format!("{} {} {}", layer.instances, layer.circuit.and_count(), layer.half).as_bytes());
+        }
+        *hasher.finalize().as_bytes()
+    }
+}
+
+/// Name of an operation in tables and reports.
+#[must_use]
+pub fn op_name(op: &Op) -> &'static str {
+    match op {
+        Op::Input => "input",
+        Op::Linear { conv, .. } if conv.input == [1, 1] && conv.kernel == [1, 1] => "dense",
+        Op::Linear { .. } => "conv",
+        Op::Act(Act { max_pool: Some(_), .. }) => "maxpool+act",
+        Op::Act(Act { quadratic: Some(_), .. }) => "quadratic",
+        Op::Act(Act { rescale, .. }) if rescale.lo == 0 => "relu",
+        Op::Act(_) => "rescale",
+        Op::Add { .. } => "add",
+        Op::SumPool(_) => "sumpool",
+        Op::Concat => "concat",
+        Op::Pad { .. } => "pad",
+        Op::Slice { .. } => "slice",
+        Op::Reshape => "reshape",
+        Op::Transpose { .. } => "transpose",
+    }
+}
+
+fn unsupported(node: &str, reason: &str) -> PlanError {
+    PlanError::Unsupported { node: node.to_owned(), reason: reason.to_owned() }
+}

@@ -1,0 +1,89 @@
+//! The circuits of the non-linear layers.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use phineus_model::fixed::Act;
+use phineus_model::graph::NodeId;
+use phineus_model::op;
+use phineus_model::phn::Public;
+use phineus_mpc::gc::gadgets::{self, ActSpec, QuadraticSpec};
+use phineus_mpc::gc::{Circuit, GcError};
+
+use super::{GarbledLayer, PlanError};
+
+/// Circuits by specification: layers that differ in size only share one.
+#[derive(Default)]
+pub(super) struct Circuits(HashMap<ActSpec, Arc<Circuit>>);
+
+impl Circuits {
+    /// The garbled layer of activation `node`.
+    pub(super) fn act(&mut self, public: &Public, node: NodeId, act: &Act) -> Result<GarbledLayer, PlanError> {
+        let graph = &public.graph;
+        let this = &graph.nodes[node];
+        let input = this.inputs[0];
+        let gather = act.max_pool.as_ref().and_then(|window| match *graph.nodes[input].shape {
+            [c, h, w] => Some(op::pool::indices([c, h, w], window)),
+            _ => None,
+        });
+        let spec = ActSpec {
+            in_bits: graph.facts[input].bits,
+            window: gather.as_ref().map_or(1, |g| g.len() / this.len()),
+            shift: act.rescale.shift,
+            lo: act.rescale.lo,
+            hi: act.rescale.hi,
+            quadratic: act.quadratic.map(|q| QuadraticSpec {
+                c2: q.c2,
+                c1: q.c1,
+                c0: q.c0,
+                shift: q.rescale.shift,
+                lo: q.rescale.lo,
+                hi: q.rescale.hi,
+            }),
+            out_bits: graph.facts[node].bits,
+        };
+        Ok(GarbledLayer {
+            node,
+            input,
+            circuit: self.get(spec).map_err(|e| refused(&this.name, e))?,
+            instances: this.len(),
+            gather,
+            window: spec.window,
+            in_bits: spec.in_bits,
+            mask_bits: spec.out_bits,
+            half: act.rescale.half() as u32,
+        })
+    }
+
+    fn get(&mut self, spec: ActSpec) -> Result<Arc<Circuit>, GcError> {
+        if let Some(circuit) = self.0.get(&spec) {
+            return Ok(circuit.clone());
+        }
+        let circuit = Arc::new(gadgets::act(&spec)?);
+        self.0.insert(spec, circuit.clone());
+        Ok(circuit)
+    }
+}
+
+/// One circuit that reveals to the client which output is the largest, and nothing else.
+pub(super) fn argmax(public: &Public) -> Result<GarbledLayer, PlanError> {
+    let graph = &public.graph;
+    let (input, values) = (graph.output, graph.nodes[graph.output].len());
+    let in_bits = graph.facts[input].bits;
+    let circuit = gadgets::argmax(in_bits, values).map_err(|e| refused(&graph.nodes[input].name, e))?;
+    Ok(GarbledLayer {
+        node: graph.nodes.len(),
+        input,
+        circuit: Arc::new(circuit),
+        instances: 1,
+        gather: None,
+        window: values,
+        in_bits,
+        mask_bits: 0,
+        half: 0,
+    })
+}
+
+fn refused(node: &str, error: GcError) -> PlanError {
+    PlanError::Unsupported { node: node.to_owned(), reason: error.to_string() }
+}

@@ -1,0 +1,279 @@
+//! A linear layer: offline by homomorphic encryption, online in the clear.
+//!
+//! Functionality: the client has r, the server has M and draws s; the client gets `c = M r - s`. Online the server,
+//! which holds `x - r`, computes `y = M (x - r) + s + b`; then `y + c = M x + b`, all modulo 2^l (Mishra et al.,
+//! "Delphi", USENIX Security 2020, section 4.1.1, with the encryption of Cheetah, section 3).
+//!
+//! Offline, all layers of a network at once, one round:
+//! 1. client -> server: a seed, then the bodies of Enc(r), packed by [`Packing`](crate::packing::Packing).
+//! 2. server -> client: for every output polynomial the sum of products with the weights, re-randomised by a fresh
+//!    encryption of zero, flooded, masked by s and switched to a small modulus; only the coefficients that hold
+//!    results.
+//!
+//! Cost per layer: `inputs` requests of n log2 q bits up, `outputs` responses of (n + results) (l + g) bits down.
+//!
+//! Security: semi-honest. The server sees RLWE ciphertexts and, online, a uniformly masked input. The client sees
+//! ciphertexts that are independent of M up to 2^-40 (see `phineus_he::noise`), and c, uniform because s is.
+
+use std::sync::Arc;
+
+use phineus_he::{
+    Accumulator, Ciphertext, Coeff, Encryptor, Eval, Expander, Params, Poly, PublicKey, Response, ResponseShape,
+    SecretKey, respond,
+};
+use phineus_kernel::prg::Prg;
+use phineus_kernel::wire::Wire;
+use phineus_kernel::z2k::Pow2;
+use phineus_net::{Channel, Client, FRAME_HEADER, Receiver, Sender, Server, Step, Traffic};
+use rand::CryptoRng;
+use rayon::prelude::*;
+use zeroize::Zeroizing;
+
+use crate::ProtocolError;
+use crate::clock::{Clock, Side};
+use crate::compute::compute;
+use crate::masks::Seed;
+use crate::plan::{LinearLayer, Plan};
+use crate::report::Cost;
+use crate::served::Served;
+
+const SEED: Step = Step::new("linear.seed");
+const REQUESTS: Step = Step::new("linear.requests");
+const RESPONSES: Step = Step::new("linear.responses");
+
+/// Ciphertexts per message: bounds what either side holds at once.
+const BATCH: usize = 32;
+
+/// Client: its output share of every linear layer, in order, and what each layer cost.
+///
+/// `inputs` holds its share of each layer's input, in that layer's ring.
+pub(crate) async fn client(
+    channel: &mut Channel<Client>,
+    plan: &Plan,
+    keys: &[SecretKey],
+    inputs: &[Zeroizing<Vec<u32>>],
+    rng: &mut impl CryptoRng,
+) -> Result<Vec<(Vec<u32>, Cost)>, ProtocolError> {
+    let seeds = inputs.iter().map(|_| Prg::from_generator(rng)).collect::<Vec<_>>();
+    let (tx, rx) = channel.halves();
+    let sending = async {
+        let mut sent = Vec::with_capacity(inputs.len());
+        for ((layer, input), mut rng) in plan.linear().zip(inputs).zip(seeds) {
+            let before = tx.bytes();
+            send_requests(tx, plan, layer, &keys[layer.ring], input, &mut rng).await?;
+            sent.push(tx.bytes() - before);
+        }
+        Ok::<_, ProtocolError>(sent)
+    };
+    let receiving = async {
+        let mut received = Vec::with_capacity(inputs.len());
+        for layer in plan.linear() {
+            let mut clock = Clock::start(Side::Client, Traffic { received: rx.bytes(), ..Traffic::default() });
+            let share = receive_responses(rx, plan, layer, &keys[layer.ring]).await?;
+            received.push((share, clock.lap(Traffic { received: rx.bytes(), ..Traffic::default() })));
+        }
+        Ok::<_, ProtocolError>(received)
+    };
+    let (sent, mut received) = tokio::try_join!(sending, receiving)?;
+    for ((_, cost), sent) in received.iter_mut().zip(sent) {
+        cost.client_to_server_bytes = sent;
+    }
+    if let Some((_, cost)) = received.first_mut() {
+        cost.rounds = 1;
+    }
+    Ok(received)
+}
+
+/// Server: the other half of [`client`]; its masks s follow from `seed`.
+pub(crate) async fn server(
+    channel: &mut Channel<Server>,
+    served: &Served,
+    keys: &[PublicKey],
+    seed: &Seed,
+    rng: &mut impl CryptoRng,
+) -> Result<Vec<Cost>, ProtocolError> {
+    let plan = served.plan();
+    let mut clock = Clock::start(Side::Server, channel.traffic());
+    let mut costs = Vec::new();
+    for layer in plan.linear() {
+        // 1. Requests.
+        let params = &plan.rings()[layer.ring];
+        let requests = receive_requests(channel, layer, params).await?;
+        // 2. Responses, block by block of outputs that share their weights.
+        let mask = Zeroizing::new(seed.mask(layer.node, layer.bits, layer.conv.output_len()));
+        let tiles = layer.packing.tiles();
+        let blocks: Vec<usize> = (0..layer.packing.outputs() / tiles).collect();
+        for blocks in blocks.chunks(BATCH.div_ceil(tiles)) {
+            let work: Vec<(usize, Prg)> = blocks.iter().map(|b| (*b, Prg::from_generator(rng))).collect();
+            let responses = compute(|| {
+                work.into_par_iter()
+                    .map(|(block, mut rng)| {
+                        respond_block(served, layer, &requests, &keys[layer.ring], &mask, block, &mut rng)
+                    })
+                    .collect::<Result<Vec<Vec<u8>>, ProtocolError>>()
+            })?;
+            for block in responses {
+                channel.send_bytes(RESPONSES, &block).await?;
+            }
+        }
+        channel.flush().await?;
+        costs.push(clock.lap(channel.traffic()));
+    }
+    Ok(costs)
+}
+
+/// Server, online: `M x + s + b` for its share `x` of the input, reduced to the layer's ring.
+pub(crate) fn online(served: &Served, layer: &LinearLayer, seed: &Seed, x: &[u32]) -> Vec<u32> {
+    let mask = seed.mask(layer.node, layer.bits, layer.conv.output_len());
+    served.linear(layer, x, mask)
+}
+
+async fn send_requests(
+    tx: &mut Sender,
+    plan: &Plan,
+    layer: &LinearLayer,
+    key: &SecretKey,
+    input: &[u32],
+    rng: &mut Prg,
+) -> Result<(), ProtocolError> {
+    let mut stream = Encryptor::new(key, rng);
+    tx.send_bytes(SEED, &stream.seed()).await?;
+    let ring = ring(layer.bits);
+    let n = plan.rings()[layer.ring].degree();
+    let indices: Vec<usize> = (0..layer.packing.inputs()).collect();
+    for batch in indices.chunks(BATCH) {
+        let slots: Vec<_> = batch.iter().map(|i| (*i, stream.slot(), Prg::from_generator(rng))).collect();
+        let bodies = compute(|| {
+            let encrypt = |(i, slot, mut rng): (usize, phineus_he::Slot<'_>, Prg)| {
+                let mut plain = Zeroizing::new(vec![0; n]);
+                layer.packing.pack_input(i, input, &mut plain);
+                slot.encrypt(&plain, ring, &mut rng)
+            };
+            slots.into_par_iter().map(encrypt).collect::<Vec<Poly<Eval>>>()
+        });
+        let mut bytes = Vec::new();
+        bodies.iter().for_each(|body| body.encode(&mut bytes));
+        tx.send_bytes(REQUESTS, &bytes).await?;
+    }
+    tx.flush(REQUESTS).await?;
+    Ok(())
+}
+
+async fn receive_requests(
+    channel: &mut Channel<Server>,
+    layer: &LinearLayer,
+    params: &Arc<Params>,
+) -> Result<Vec<Ciphertext>, ProtocolError> {
+    let mut seed = [0; 32];
+    seed.copy_from_slice(&channel.recv_bytes(SEED, 32).await?);
+    let mut stream = Expander::new(seed);
+    let each = Poly::<Eval>::wire_len(params);
+    let mut requests = Vec::with_capacity(layer.packing.inputs());
+    while requests.len() < layer.packing.inputs() {
+        let count = BATCH.min(layer.packing.inputs() - requests.len());
+        let bytes = channel.recv_bytes(REQUESTS, count * each).await?;
+        for body in bytes.chunks_exact(each) {
+            requests.push(stream.next(Poly::decode(body, params).map_err(phineus_net::ChannelError::from)?));
+        }
+    }
+    Ok(requests)
+}
+
+/// The responses of all tiles of one block of outputs, encoded.
+fn respond_block(
+    served: &Served,
+    layer: &LinearLayer,
+    requests: &[Ciphertext],
+    key: &PublicKey,
+    mask: &[u32],
+    block: usize,
+    rng: &mut Prg,
+) -> Result<Vec<u8>, ProtocolError> {
+    let tiles = layer.packing.tiles();
+    let first = block * tiles;
+    let mut sums: Vec<Accumulator> = (0..tiles).map(|_| Accumulator::new(key.params())).collect();
+    // Every tile has the same weight polynomials, in the same order.
+    let terms: Vec<Vec<(usize, usize)>> = (first..first + tiles).map(|o| layer.packing.terms(o).collect()).collect();
+    for k in 0..layer.packing.max_terms() {
+        let weight = served.weight_poly(layer, terms[0][k].1);
+        for (sum, terms) in sums.iter_mut().zip(&terms) {
+            sum.mul_acc(&requests[terms[k].0], &weight);
+        }
+    }
+    let mut bytes = Vec::new();
+    for (tile, sum) in sums.into_iter().enumerate() {
+        let wanted = layer.packing.positions(first + tile);
+        let positions: Vec<u32> = wanted.iter().map(|(coefficient, _)| *coefficient).collect();
+        let masks = Zeroizing::new(wanted.iter().map(|(_, element)| mask[*element as usize]).collect::<Vec<u32>>());
+        let response = respond(sum, key, &positions, &masks, &layer.spec, rng)?;
+        response.encode(&mut bytes);
+    }
+    Ok(bytes)
+}
+
+async fn receive_responses(
+    rx: &mut Receiver,
+    plan: &Plan,
+    layer: &LinearLayer,
+    key: &SecretKey,
+) -> Result<Vec<u32>, ProtocolError> {
+    let mut share = vec![0; layer.conv.output_len()];
+    let tiles = layer.packing.tiles();
+    for block in 0..layer.packing.outputs() / tiles {
+        let wanted: Vec<Vec<(u32, u32)>> =
+            (block * tiles..(block + 1) * tiles).map(|o| layer.packing.positions(o)).collect();
+        let shapes: Vec<ResponseShape> = wanted.iter().map(|w| response_shape(plan, layer, w.len())).collect();
+        let bytes = rx.recv_bytes(RESPONSES, shapes.iter().map(Response::wire_len).sum()).await?;
+        let mut rest = bytes.as_slice();
+        let mut parts = Vec::with_capacity(tiles);
+        for shape in &shapes {
+            let (part, tail) = rest.split_at(Response::wire_len(shape));
+            parts.push(part);
+            rest = tail;
+        }
+        let decrypted = compute(|| {
+            let decrypt = |((part, shape), wanted): ((&&[u8], &ResponseShape), &Vec<(u32, u32)>)| {
+                let response = Response::decode(part, shape).map_err(phineus_net::ChannelError::from)?;
+                let positions: Vec<u32> = wanted.iter().map(|(coefficient, _)| *coefficient).collect();
+                Ok(key.decrypt(&response, &positions, &layer.spec)?)
+            };
+            parts.par_iter().zip(&shapes).zip(&wanted).map(decrypt).collect::<Result<Vec<Vec<u32>>, ProtocolError>>()
+        })?;
+        for (words, wanted) in decrypted.iter().zip(&wanted) {
+            for (word, (_, element)) in words.iter().zip(wanted) {
+                share[*element as usize] = *word;
+            }
+        }
+    }
+    Ok(share)
+}
+
+/// Bytes that a layer moves offline, as the client counts them.
+pub(crate) fn predict(plan: &Plan, layer: &LinearLayer) -> Traffic {
+    let packing = &layer.packing;
+    let requests = packing.inputs() * Poly::<Eval>::wire_len(&plan.rings()[layer.ring]);
+    let responses: usize =
+        (0..packing.outputs()).map(|o| Response::wire_len(&response_shape(plan, layer, packing.positions(o).len()))).sum();
+    let frames = packing.inputs().div_ceil(BATCH) + 1;
+    Traffic {
+        sent: (32 + requests + frames * FRAME_HEADER) as u64,
+        received: (responses + packing.outputs() / packing.tiles() * FRAME_HEADER) as u64,
+        rounds: 0,
+    }
+}
+
+/// A weight polynomial in the domain of products.
+pub(crate) fn transform(layer: &LinearLayer, params: &Arc<Params>, index: usize, weights: &[i32]) -> Poly<Eval> {
+    let mut plain = Zeroizing::new(vec![0; params.degree()]);
+    layer.packing.pack_weights(index, weights, &mut plain);
+    Poly::<Coeff>::from_signed(params, &plain).into_eval()
+}
+
+fn response_shape(plan: &Plan, layer: &LinearLayer, coefficients: usize) -> ResponseShape {
+    ResponseShape { params: plan.rings()[layer.ring].clone(), spec: layer.spec, coefficients }
+}
+
+fn ring(bits: u32) -> Pow2 {
+    #[expect(clippy::expect_used, reason = "a plan is made of validated graphs only, whose widths are 2..=32")]
+    Pow2::new(bits).expect("validated width")
+}

@@ -1,0 +1,27 @@
+//! A connection between a client and a server: hello, agreement on the plan, then any number of pre-computes and
+//! inferences.
+//!
+//! | step | direction | content |
+//! |---|---|---|
+//! | hello | C -> S | protocol version, model name, the plan digest that the client insists on |
+//! | welcome | S -> C | nonce, public half of the model |
+//! | agree | C -> S | nonce, the plan digest that the client derived |
+//! | prepare | C -> S | first time: public keys, base OTs; then the offline phase, at its end the id |
+//! | infer | C -> S | an id; the server burns it, answers, and the online phase runs |
+//!
+//! Any failure ends the session and burns the pre-compute in use. Every failure on one side is told to the other.
+
+pub mod client;
+mod hello;
+pub mod server;
+
+/// Binds all that follows to this session: both nonces and the plan.
+fn session_id(client: &[u8; 32], server: &[u8; 32], plan: &[u8; 32]) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new_derive_key("phineus session 1");
+    hasher.update(client).update(server).update(plan);
+    *hasher.finalize().as_bytes()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}

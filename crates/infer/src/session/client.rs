@@ -1,0 +1,299 @@
+//! The client's end.
+
+use std::sync::Arc;
+
+use phineus_he::SecretKey;
+use phineus_kernel::prg::Prg;
+use phineus_kernel::wire::{PeerMisbehaved, Wire};
+use phineus_model::phn;
+use phineus_mpc::ot::cot;
+use phineus_net::{Channel, ChannelError, Client, Traffic};
+use rand::{CryptoRng, Rng as _};
+
+use super::hello::{AGREE, COMMAND, Command, GO, HELLO, Hello, KEYS, MAX_PUBLIC, READY, STATS, VERSION, WELCOME};
+use super::{hex, session_id};
+use crate::ProtocolError;
+use crate::clock::{Clock, Side};
+use crate::exec;
+use crate::exec::material::ClientMaterial;
+use crate::plan::Plan;
+use crate::report::{Footprint, Output, Report};
+use crate::store::PrepId;
+
+/// An agreed session with a server.
+pub struct Session {
+    channel: Channel<Client>,
+    plan: Arc<Plan>,
+    id: [u8; 32],
+    rng: Prg,
+    setup: Option<Setup>,
+    over: bool,
+}
+
+/// Made by the first pre-compute of a session.
+struct Setup {
+    keys: Vec<SecretKey>,
+    cot: cot::Receiver<Client>,
+}
+
+/// The client's half of a pre-compute: enough for one inference, used up by [`Session::infer`].
+#[must_use = "a pre-compute that is dropped is lost"]
+pub struct Prepared {
+    id: PrepId,
+    material: ClientMaterial,
+}
+
+/// What an inference yields.
+#[derive(Debug, Clone)]
+pub struct Inference {
+    /// The revealed integers, or the index of the largest.
+    pub values: Vec<i64>,
+    /// Prediction and cost.
+    pub report: Report,
+}
+
+impl Session {
+    /// Says hello, derives the plan from what the server answers, and agrees on it.
+    ///
+    /// An empty `model` leaves the choice to a server that has only one. With `pinned`, any other plan is refused.
+    ///
+    /// # Errors
+    /// [`ProtocolError`]: the channel, another version, an unknown model, a malformed or unprovable plan.
+    pub async fn connect(
+        mut channel: Channel<Client>,
+        model: &str,
+        pinned: Option<[u8; 32]>,
+        rng: &mut impl CryptoRng,
+    ) -> Result<Self, ProtocolError> {
+        let mut rng = Prg::from_generator(rng);
+        match Self::agree(&mut channel, model, pinned, &mut rng).await {
+            Ok((plan, id)) => Ok(Self { channel, plan, id, rng, setup: None, over: false }),
+            Err(error) => {
+                channel.abort(&error.to_string()).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn agree(
+        channel: &mut Channel<Client>,
+        model: &str,
+        pinned: Option<[u8; 32]>,
+        rng: &mut Prg,
+    ) -> Result<(Arc<Plan>, [u8; 32]), ProtocolError> {
+        channel.send(HELLO, &Hello { version: VERSION, model: model.to_owned(), pinned }).await?;
+        let welcome = channel.recv_bounded(WELCOME, 34 + MAX_PUBLIC).await?;
+        let too_short = PeerMisbehaved::Length { what: WELCOME.name(), expected: 34, got: welcome.len() as u64 };
+        let (head, public) = welcome.split_at_checked(34).ok_or(ChannelError::Peer(too_short))?;
+        let version = u16::from_le_bytes([head[0], head[1]]);
+        if version != VERSION {
+            return Err(ProtocolError::Version { ours: VERSION, theirs: version });
+        }
+        let mut server_nonce = [0; 32];
+        server_nonce.copy_from_slice(&head[2..]);
+        let plan = Plan::new(phn::read_public(public)?)?;
+        if let Some(pinned) = pinned.filter(|p| p != plan.digest()) {
+            return Err(ProtocolError::PlanDiffers { ours: hex(&pinned), theirs: plan.digest_hex() });
+        }
+        let mut nonce = [0; 32];
+        rng.fill_bytes(&mut nonce);
+        let id = session_id(&nonce, &server_nonce, plan.digest());
+        channel.send_bytes(AGREE, &[nonce, *plan.digest()].concat()).await?;
+        channel.flush().await?;
+        Ok((Arc::new(plan), id))
+    }
+
+    /// The plan both sides agreed on.
+    #[must_use]
+    pub fn plan(&self) -> &Arc<Plan> {
+        &self.plan
+    }
+
+    /// Everything that has crossed the connection.
+    #[must_use]
+    pub fn traffic(&self) -> Traffic {
+        self.channel.traffic()
+    }
+
+    /// The offline phase of one inference.
+    ///
+    /// # Errors
+    /// [`ProtocolError`]; the session is over then.
+    pub async fn prepare(&mut self) -> Result<Prepared, ProtocolError> {
+        let result = self.try_prepare().await;
+        self.conclude(result).await
+    }
+
+    /// The online phase. The pre-compute is used up whatever happens.
+    ///
+    /// # Errors
+    /// [`ProtocolError`]; after anything but a refused input the session is over.
+    pub async fn infer(&mut self, prepared: Prepared, input: &[i32]) -> Result<Inference, ProtocolError> {
+        let result = self.try_infer(prepared, input).await;
+        self.conclude(result).await
+    }
+
+    /// Says goodbye.
+    ///
+    /// # Errors
+    /// [`ProtocolError`] if the connection was lost; everything received before is valid all the same.
+    pub async fn close(mut self) -> Result<(), ProtocolError> {
+        if !self.over {
+            self.channel.send(COMMAND, &Command::Bye).await?;
+            self.channel.flush().await?;
+        }
+        Ok(())
+    }
+
+    async fn conclude<T>(&mut self, result: Result<T, ProtocolError>) -> Result<T, ProtocolError> {
+        if let Err(error) = &result
+            && !matches!(error, ProtocolError::Input { .. } | ProtocolError::Over)
+        {
+            self.over = true;
+            self.channel.abort(&error.to_string()).await;
+        }
+        result
+    }
+
+    async fn try_prepare(&mut self) -> Result<Prepared, ProtocolError> {
+        if self.over {
+            return Err(ProtocolError::Over);
+        }
+        let mut clock = Clock::start(Side::Client, self.channel.traffic());
+        self.channel.send(COMMAND, &Command::Prepare).await?;
+        let mut setup = match self.setup.take() {
+            Some(setup) => setup,
+            None => self.set_up().await?,
+        };
+        // Set-up belongs to the last row, the output: every other row is a layer.
+        let before = clock.lap(self.channel.traffic());
+        let offline = exec::client::offline(&mut self.channel, &self.plan, &setup.keys, &mut setup.cot, &mut self.rng);
+        let mut material = offline.await?;
+        clock.lap(self.channel.traffic());
+        let id = self.channel.recv_bytes(READY, 16).await?;
+        let after = clock.lap(self.channel.traffic());
+        if let Some(cost) = material.costs.last_mut() {
+            *cost += before;
+            *cost += after;
+        }
+        self.setup = Some(setup);
+        Ok(Prepared { id: PrepId::from_bytes(id.try_into().unwrap_or_default()), material })
+    }
+
+    async fn set_up(&mut self) -> Result<Setup, ProtocolError> {
+        let rng = &mut self.rng;
+        let keys: Vec<SecretKey> = self.plan.rings().iter().map(|ring| SecretKey::generate(ring, rng)).collect();
+        for key in &keys {
+            self.channel.send(KEYS, &key.public_key(rng)).await?;
+        }
+        self.channel.flush().await?;
+        let cot = cot::Receiver::setup(&mut self.channel, &self.id, rng).await?;
+        Ok(Setup { keys, cot })
+    }
+
+    async fn try_infer(&mut self, prepared: Prepared, input: &[i32]) -> Result<Inference, ProtocolError> {
+        if self.over {
+            return Err(ProtocolError::Over);
+        }
+        let plan = self.plan.clone();
+        let graph = &plan.public().graph;
+        let (fact, expected) = (graph.facts[0], graph.nodes[0].len());
+        if input.len() != expected || input.iter().any(|x| !(fact.lo..=fact.hi).contains(&i64::from(*x))) {
+            return Err(ProtocolError::Input { expected, got: input.len(), lo: fact.lo, hi: fact.hi });
+        }
+        let Prepared { id, material } = prepared;
+        let mut report = Report::empty(&plan, "tcp");
+        report.client.stored_bytes = material.stored_bytes(&plan);
+        for (layer, cost) in report.layers.iter_mut().zip(&material.costs) {
+            layer.offline = *cost;
+        }
+        let mut clock = Clock::start(Side::Client, self.channel.traffic());
+        self.channel.send(COMMAND, &Command::Infer(*id.bytes())).await?;
+        self.channel.recv_bytes(GO, 0).await?;
+        let start = clock.lap(self.channel.traffic());
+        let (values, costs) = exec::client::online(&mut self.channel, &plan, material, input).await?;
+        for (layer, cost) in report.layers.iter_mut().zip(costs) {
+            layer.online = cost;
+        }
+        if let Some(layer) = report.layers.first_mut() {
+            layer.online += start;
+        }
+        clock.lap(self.channel.traffic());
+        let stats = self.channel.recv::<Stats>(STATS, plan.as_ref()).await?;
+        stats.enter(&mut report);
+        if let Some(layer) = report.layers.last_mut() {
+            layer.online += clock.lap(self.channel.traffic());
+        }
+        report.total();
+        report.output = Output::of(graph, &values);
+        Ok(Inference { values, report })
+    }
+}
+
+impl Prepared {
+    /// Its name.
+    #[must_use]
+    pub fn id(&self) -> PrepId {
+        self.id
+    }
+
+    /// For a [`Store`](crate::store::Store).
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        self.material.to_bytes()
+    }
+
+    /// From a store.
+    ///
+    /// # Errors
+    /// [`ProtocolError::Material`] if it was made for another plan.
+    pub fn from_bytes(id: PrepId, bytes: &[u8], plan: &Plan) -> Result<Self, ProtocolError> {
+        Ok(Self { id, material: ClientMaterial::from_bytes(bytes, plan)? })
+    }
+}
+
+/// What the server tells about itself after an inference: sizes and times only.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Stats {
+    pub(crate) footprint: Footprint,
+    pub(crate) offline_cpu: Vec<f64>,
+    pub(crate) online_cpu: Vec<f64>,
+}
+
+impl Stats {
+    fn enter(&self, report: &mut Report) {
+        report.server = self.footprint;
+        for (layer, (offline, online)) in report.layers.iter_mut().zip(self.offline_cpu.iter().zip(&self.online_cpu)) {
+            layer.offline.server_cpu_seconds = *offline;
+            layer.online.server_cpu_seconds = *online;
+        }
+    }
+}
+
+impl Wire for Stats {
+    type Spec = Plan;
+    const NAME: &'static str = "session.stats";
+
+    fn wire_len(plan: &Plan) -> usize {
+        16 + 16 * plan.rows()
+    }
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.extend(self.footprint.peak_rss_bytes.to_le_bytes());
+        out.extend(self.footprint.stored_bytes.to_le_bytes());
+        self.offline_cpu.iter().chain(&self.online_cpu).for_each(|s| out.extend(s.to_le_bytes()));
+    }
+
+    fn decode(bytes: &[u8], plan: &Plan) -> Result<Self, PeerMisbehaved> {
+        phineus_kernel::wire::check_len(Self::NAME, bytes, Self::wire_len(plan))?;
+        let mut words = bytes.as_chunks::<8>().0.iter().map(|word| u64::from_le_bytes(*word));
+        let mut count = || words.next().unwrap_or(0);
+        let footprint = Footprint { peak_rss_bytes: count(), stored_bytes: count() };
+        let mut seconds = || {
+            let seconds: Vec<f64> = (0..plan.rows()).map(|_| f64::from_bits(count())).collect();
+            let fine = seconds.iter().all(|s| s.is_finite() && *s >= 0.0);
+            fine.then_some(seconds).ok_or(PeerMisbehaved::Invalid { what: Self::NAME, reason: "no time" })
+        };
+        Ok(Self { footprint, offline_cpu: seconds()?, online_cpu: seconds()? })
+    }
+}

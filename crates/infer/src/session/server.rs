@@ -1,0 +1,156 @@
+//! The server's end.
+
+use std::fmt;
+use std::sync::Arc;
+
+use phineus_he::PublicKey;
+use phineus_kernel::prg::Prg;
+use phineus_mpc::Delta;
+use phineus_mpc::ot::cot;
+use phineus_net::{Channel, Server, Traffic};
+use rand::{CryptoRng, Rng as _};
+
+use super::client::Stats;
+use super::hello::{AGREE, COMMAND, Command, GO, HELLO, Hello, KEYS, READY, STATS, VERSION, WELCOME};
+use super::{hex, session_id};
+use crate::ProtocolError;
+use crate::exec;
+use crate::exec::material::ServerMaterial;
+use crate::report::Footprint;
+use crate::served::{Catalogue, Served};
+use crate::store::{PrepId, Store};
+
+/// What a session did.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Summary {
+    /// Pre-computes made.
+    pub prepared: usize,
+    /// Inferences served.
+    pub served: usize,
+    /// Bytes and rounds.
+    pub traffic: Traffic,
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Traffic { sent, received, rounds } = self.traffic;
+        let Self { prepared, served, .. } = self;
+        write!(f, "{prepared} prepared, {served} served, {sent} bytes out, {received} in, {rounds} rounds")
+    }
+}
+
+/// Made by the first pre-compute of a session.
+struct Setup {
+    keys: Vec<PublicKey>,
+    cot: cot::Sender<Server>,
+}
+
+/// Serves one client until it says goodbye.
+///
+/// `peak_rss` tells the largest resident set of this process, for reports.
+///
+/// # Errors
+/// [`ProtocolError`]; the client has been told, and a pre-compute in use is burned.
+pub async fn serve(
+    mut channel: Channel<Server>,
+    catalogue: &Catalogue,
+    store: &dyn Store,
+    peak_rss: fn() -> u64,
+    rng: &mut impl CryptoRng,
+) -> Result<Summary, ProtocolError> {
+    let mut rng = Prg::from_generator(rng);
+    let mut summary = Summary::default();
+    let result = converse(&mut channel, catalogue, store, peak_rss, &mut rng, &mut summary).await;
+    summary.traffic = channel.traffic();
+    match result {
+        Ok(()) => Ok(summary),
+        Err(error) => {
+            channel.abort(&error.to_string()).await;
+            Err(error)
+        }
+    }
+}
+
+async fn converse(
+    channel: &mut Channel<Server>,
+    catalogue: &Catalogue,
+    store: &dyn Store,
+    peak_rss: fn() -> u64,
+    rng: &mut Prg,
+    summary: &mut Summary,
+) -> Result<(), ProtocolError> {
+    let (served, session) = agree(channel, catalogue, rng).await?;
+    let plan = served.plan();
+    let mut setup = None;
+    loop {
+        match channel.recv::<Command>(COMMAND, &()).await? {
+            Command::Bye => return Ok(()),
+            Command::Prepare => {
+                let mut ready = match setup.take() {
+                    Some(ready) => ready,
+                    None => set_up(channel, &served, &session, rng).await?,
+                };
+                let material = exec::server::offline(channel, &served, &ready.keys, &mut ready.cot, rng).await?;
+                setup = Some(ready);
+                let id = PrepId::random(rng);
+                store.put(plan.digest(), id, &material.to_bytes())?;
+                channel.send_bytes(READY, id.bytes()).await?;
+                channel.flush().await?;
+                summary.prepared += 1;
+            }
+            Command::Infer(id) => {
+                let record = store.take(plan.digest(), PrepId::from_bytes(id))?;
+                let material = ServerMaterial::from_bytes(&record, plan)?;
+                let offline_cpu = material.cpu_seconds.clone();
+                channel.send_bytes(GO, &[]).await?;
+                channel.flush().await?;
+                let online_cpu = exec::server::online(channel, &served, material).await?;
+                let footprint = Footprint { peak_rss_bytes: peak_rss(), stored_bytes: record.len() as u64 };
+                channel.send(STATS, &Stats { footprint, offline_cpu, online_cpu }).await?;
+                channel.flush().await?;
+                summary.served += 1;
+            }
+        }
+    }
+}
+
+async fn agree(
+    channel: &mut Channel<Server>,
+    catalogue: &Catalogue,
+    rng: &mut Prg,
+) -> Result<(Arc<Served>, [u8; 32]), ProtocolError> {
+    let hello = channel.recv::<Hello>(HELLO, &()).await?;
+    if hello.version != VERSION {
+        return Err(ProtocolError::Version { ours: VERSION, theirs: hello.version });
+    }
+    let served = catalogue.find(&hello.model)?.clone();
+    let plan = served.plan();
+    if let Some(pinned) = hello.pinned.filter(|p| p != plan.digest()) {
+        return Err(ProtocolError::PlanDiffers { ours: plan.digest_hex(), theirs: hex(&pinned) });
+    }
+    let mut nonce = [0; 32];
+    rng.fill_bytes(&mut nonce);
+    let welcome = [&VERSION.to_le_bytes()[..], &nonce, &plan.public().to_bytes()].concat();
+    channel.send_bytes(WELCOME, &welcome).await?;
+    let agreed = channel.recv_bytes(AGREE, 64).await?;
+    let (client_nonce, digest) = agreed.split_at(32);
+    if digest != plan.digest() {
+        return Err(ProtocolError::PlanDiffers { ours: plan.digest_hex(), theirs: hex(digest) });
+    }
+    let id = session_id(client_nonce.try_into().unwrap_or(&[0; 32]), &nonce, plan.digest());
+    Ok((served, id))
+}
+
+async fn set_up(
+    channel: &mut Channel<Server>,
+    served: &Served,
+    session: &[u8; 32],
+    rng: &mut Prg,
+) -> Result<Setup, ProtocolError> {
+    let mut keys = Vec::new();
+    for ring in served.plan().rings() {
+        keys.push(channel.recv::<PublicKey>(KEYS, ring).await?);
+    }
+    let cot = cot::Sender::setup(channel, session, Delta::random(rng), rng).await?;
+    Ok(Setup { keys, cot })
+}
