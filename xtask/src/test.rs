@@ -17,9 +17,9 @@ pub(crate) fn run() -> Outcome {
         .status()
         .is_ok_and(|status| status.success());
     let tests = if has_nextest {
-        counted("tests", &["nextest", "run", "--workspace"], Stream::Error, "Summary")
+        counted("tests", &["nextest", "run", "--workspace", "--no-fail-fast"], Stream::Error, "Summary")
     } else {
-        counted("tests", &["test", "--workspace", "--all-targets"], Stream::Output, "test result")
+        counted("tests", &["test", "--workspace", "--tests", "--no-fail-fast"], Stream::Output, "test result")
     }?;
     let examples = counted("doc tests", &["test", "--doc", "--workspace"], Stream::Output, "test result")?;
     println!("{tests}\n{examples}");
