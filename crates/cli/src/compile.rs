@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use comfy_table::Table;
 use phineus_infer::plan::Plan;
 use phineus_model::fixed::{Model, Op, Preprocess, Reveal};
+use phineus_model::graph::Node;
+use phineus_model::phn::Public;
 use phineus_model::quantize::{self, Calibration};
 use phineus_model::{float, onnx, phn, zoo};
 use rand::rngs::StdRng;
@@ -78,7 +80,9 @@ impl Quantisation {
         let per_channel = |values: &[f64], what: &str| match values {
             [one] => Ok(vec![*one; channels]),
             all if all.len() == channels => Ok(all.to_vec()),
-            other => Err(Failure::new(format!("--{what} has {} values for {channels} channels", other.len()))),
+            other => {
+                Err(Failure::new(format!("--{what} has {} values for {channels} channels", other.len())))
+            }
         };
         let (mean, std) = (per_channel(&self.mean, "mean")?, per_channel(&self.std, "std")?);
         if !std.iter().all(|s| s.is_finite() && *s > 0.0) || !mean.iter().all(|m| m.is_finite()) {
@@ -99,7 +103,11 @@ impl Quantisation {
         Ok(quantize::Options {
             activation_bits: self.activation_bits,
             weight_bits: self.weight_bits,
-            calibration: if self.quantile < 1.0 { Calibration::Quantile(self.quantile) } else { Calibration::Max },
+            calibration: if self.quantile < 1.0 {
+                Calibration::Quantile(self.quantile)
+            } else {
+                Calibration::Max
+            },
             reveal: match self.reveal {
                 Output::Logits => Reveal::Logits,
                 Output::Argmax => Reveal::ArgMax,
@@ -179,11 +187,12 @@ fn random(len: usize, count: usize) -> Vec<Sample> {
 
 /// Channels, height and width of a network's input; a flat input counts as channels.
 pub(crate) fn input_shape(graph: &float::Graph) -> Result<Shape, Failure> {
-    shape_of(graph.nodes.first().map_or(&[], |n| n.shape.as_slice()))
+    shape_of(&graph.nodes)
 }
 
-/// As [`input_shape`], from any shape.
-pub(crate) fn shape_of(shape: &[usize]) -> Result<Shape, Failure> {
+/// As [`input_shape`], of a graph at any stage.
+pub(crate) fn shape_of<O>(nodes: &[Node<O>]) -> Result<Shape, Failure> {
+    let shape = nodes.first().map_or(&[][..], |n| n.shape.as_slice());
     match *shape {
         [channels, height, width] => Ok(Shape { channels, height, width }),
         [channels] => Ok(Shape { channels, height: 1, width: 1 }),

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 
 mod folder;
 mod idx;
-mod npy;
+pub(crate) mod npy;
 mod raster;
 mod records;
 

@@ -37,6 +37,10 @@ macro_rules! from_errors {
 from_errors!(
     crate::data::DataError,
     phineus_infer::PlanError,
+    indicatif::style::TemplateError,
+    phineus_model::exec::ExecError,
+    phineus_model::fixed::EncodeError,
+    phineus_model::onnx::ImportError,
     phineus_infer::ProtocolError,
     phineus_infer::store::StoreError,
     phineus_model::reference::ReferenceError,

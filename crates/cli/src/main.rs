@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod command;
+mod compile;
 mod data;
 mod failure;
 mod pair;

@@ -59,7 +59,11 @@ pub(crate) fn report(report: &Report) -> String {
 /// What the two processes had to hold.
 pub(crate) fn footprint(report: &Report) -> String {
     let side = |name: &str, f: &Footprint| {
-        format!("{name}: peak memory {}, stored per inference {}", bytes(f.peak_rss_bytes), bytes(f.stored_bytes))
+        format!(
+            "{name}: peak memory {}, stored per inference {}",
+            bytes(f.peak_rss_bytes),
+            bytes(f.stored_bytes)
+        )
     };
     format!("{}; {}", side("client", &report.client), side("server", &report.server))
 }

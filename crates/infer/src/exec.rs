@@ -13,7 +13,8 @@ use crate::report::Report;
 /// Enters the bytes of the masked input and of the opened output.
 pub(crate) fn predict(plan: &Plan, report: &mut Report) {
     let graph = &plan.public().graph;
-    let message = |node: usize| (packed_len(graph.nodes[node].len(), graph.facts[node].bits) + FRAME_HEADER) as u64;
+    let message =
+        |node: usize| (packed_len(graph.nodes[node].len(), graph.facts[node].bits) + FRAME_HEADER) as u64;
     if let Some(input) = report.layers.first_mut() {
         input.online.client_to_server_bytes = message(0);
     }

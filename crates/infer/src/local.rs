@@ -12,7 +12,10 @@ use phineus_model::reference;
 /// The ring of a node's value.
 #[must_use]
 pub(crate) fn ring(graph: &Graph, node: NodeId) -> Pow2 {
-    #[expect(clippy::expect_used, reason = "a plan is made of validated graphs only, whose widths are 2..=32")]
+    #[expect(
+        clippy::expect_used,
+        reason = "a plan is made of validated graphs only, whose widths are 2..=32"
+    )]
     Pow2::new(graph.facts[node].bits).expect("validated width")
 }
 

@@ -139,9 +139,14 @@ impl Plan {
     pub fn new(public: Public) -> Result<Self, PlanError> {
         let graph = &public.graph;
         graph.validate()?;
-        let activations: u64 = graph.nodes.iter().filter(|n| matches!(n.op, Op::Act(_))).map(|n| n.len() as u64).sum();
+        let activations: u64 =
+            graph.nodes.iter().filter(|n| matches!(n.op, Op::Act(_))).map(|n| n.len() as u64).sum();
         if activations > MAX_ACTIVATIONS {
-            return Err(PlanError::TooLarge { what: "activations", got: activations, limit: MAX_ACTIVATIONS });
+            return Err(PlanError::TooLarge {
+                what: "activations",
+                got: activations,
+                limit: MAX_ACTIVATIONS,
+            });
         }
         let Encryption { rings, layers, proof } = Encryption::choose(&public)?;
         let mut linear = layers.into_iter();
@@ -199,7 +204,8 @@ impl Plan {
 
     /// All garbled layers in order, the arg-max last.
     pub fn garbled(&self) -> impl Iterator<Item = &GarbledLayer> {
-        let layers = self.choices.iter().filter_map(|c| if let Choice::Garbled(l) = c { Some(l) } else { None });
+        let layers =
+            self.choices.iter().filter_map(|c| if let Choice::Garbled(l) = c { Some(l) } else { None });
         layers.chain(&self.argmax)
     }
 
@@ -279,7 +285,9 @@ impl Plan {
             hasher.update(format!("{} {:?} {:?}", layer.ring, layer.spec, layer.packing.block()).as_bytes());
         }
         for layer in self.garbled() {
-            hasher.update(format!("{} {} {}", layer.instances, layer.circuit.and_count(), layer.half).as_bytes());
+            hasher.update(
+                format!("{} {} {}", layer.instances, layer.circuit.and_count(), layer.half).as_bytes(),
+            );
         }
         *hasher.finalize().as_bytes()
     }

@@ -153,8 +153,12 @@ impl Store for MemoryStore {
 
     fn list(&self, plan: &[u8; 32]) -> Result<Vec<PrepId>, StoreError> {
         let records = self.records();
-        let mut ids: Vec<_> =
-            records.by_id.iter().filter(|((p, _), _)| p == plan).map(|((_, id), (order, _))| (*order, *id)).collect();
+        let mut ids: Vec<_> = records
+            .by_id
+            .iter()
+            .filter(|((p, _), _)| p == plan)
+            .map(|((_, id), (order, _))| (*order, *id))
+            .collect();
         ids.sort_unstable_by_key(|(order, _)| *order);
         Ok(ids.into_iter().map(|(_, id)| id).collect())
     }

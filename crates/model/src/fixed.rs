@@ -254,3 +254,6 @@ pub struct Model {
     /// The provider's secret.
     pub weights: Vec<Weights>,
 }
+
+#[cfg(test)]
+mod tests;

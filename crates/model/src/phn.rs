@@ -118,15 +118,7 @@ pub fn write(model: &Model) -> Vec<u8> {
         steps: model.graph.facts.iter().map(|fact| fact.step).collect(),
         weights: model.weights.clone(),
     });
-    let mut file = MAGIC.to_vec();
-    file.extend(VERSION.to_le_bytes());
-    file.extend((public.len() as u64).to_le_bytes());
-    file.extend(&public);
-    file.extend(blake3::hash(&public).as_bytes());
-    file.extend((private.len() as u64).to_le_bytes());
-    file.extend(&private);
-    file.extend(hash_both(&public, &private).as_bytes());
-    file
+    assemble(&public, &private)
 }
 
 /// Reads a model and proves that none of its values can leave its ring.
@@ -210,6 +202,19 @@ fn encode<T: Serialize>(value: &T) -> Vec<u8> {
     postcard::to_stdvec(value).expect("plain data has an encoding")
 }
 
+fn assemble(public: &[u8], private: &[u8]) -> Vec<u8> {
+    let length = |part: &[u8]| (part.len() as u64).to_le_bytes();
+    let mut file = MAGIC.to_vec();
+    file.extend(VERSION.to_le_bytes());
+    file.extend(length(public));
+    file.extend(public);
+    file.extend(blake3::hash(public).as_bytes());
+    file.extend(length(private));
+    file.extend(private);
+    file.extend(hash_both(public, private).as_bytes());
+    file
+}
+
 fn decode<T: for<'de> Deserialize<'de>>(bytes: &[u8], what: &'static str) -> Result<T, PhnError> {
     match postcard::take_from_bytes(bytes) {
         Ok((value, [])) => Ok(value),
@@ -247,3 +252,6 @@ fn take<'a>(rest: &mut &'a [u8], n: usize, what: &'static str) -> Result<&'a [u8
     *rest = tail;
     Ok(head)
 }
+
+#[cfg(test)]
+mod tests;

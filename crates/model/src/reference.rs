@@ -123,7 +123,9 @@ fn evaluate(model: &Model, input: &[i32], keep: bool) -> Result<Vec<Vec<u32>>, R
             .map_or((&graph.nodes[0], &graph.facts[0]), |&i| (&graph.nodes[i], &graph.facts[i]));
         let mut value = match &node.op {
             Op::Input => input.iter().map(|&v| v as u32).collect(),
-            Op::Linear { conv, weights, .. } => linear(conv, &model.weights[*weights], &signed(read[0], first.1)),
+            Op::Linear { conv, weights, .. } => {
+                linear(conv, &model.weights[*weights], &signed(read[0], first.1))
+            }
             Op::Act(act) => activation(act, &first.0.shape, read[0], first.1, fact),
             op => additive(op, &read, &first.0.shape),
         };
@@ -170,3 +172,6 @@ fn check_input(input: &[i32], node: &Node<Op>, fact: &Fact) -> Result<(), Refere
 fn signed(words: &[u32], fact: &Fact) -> Vec<i32> {
     words.iter().map(|&word| fact.to_signed(word)).collect()
 }
+
+#[cfg(test)]
+mod tests;

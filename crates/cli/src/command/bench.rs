@@ -6,7 +6,7 @@ use phineus_infer::report::Report;
 use phineus_model::{phn, reference};
 
 use crate::compile::{self, Quantisation};
-use crate::data::Split;
+use crate::data::{Split, npy};
 use crate::failure::Failure;
 use crate::pair::{self, ServerProcess};
 use crate::table;
@@ -42,7 +42,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let folder = tempfile::tempdir()?;
     let model_file = folder.path().join("model.phn");
     std::fs::write(&model_file, phn::write(&model))?;
-    let shape = compile::shape_of(model.graph.nodes.first().map_or(&[], |n| n.shape.as_slice()))?;
+    let shape = compile::shape_of(&model.graph.nodes)?;
     let inputs = match samples.as_slice() {
         [] => compile::random_pixels(shape, arguments.count.max(1)),
         samples => samples.iter().cycle().take(arguments.count.max(1)).cloned().collect(),
@@ -51,9 +51,9 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let mut reports = Vec::new();
     for (i, sample) in inputs.iter().enumerate() {
         let input_file = folder.path().join(format!("{i}.npy"));
-        crate::data::write_npy(&input_file, shape, &sample.pixels)?;
+        std::fs::write(&input_file, npy::encode(shape, &sample.pixels))?;
         let mut report = client_process(&server.address, &input_file).await?;
-        let input = model.encode_pixels(&sample.pixels).map_err(|e| Failure::new(e.to_string()))?;
+        let input = model.encode_pixels(&sample.pixels)?;
         let expected = reference::run(&model, &input)?;
         report.equals_reference = Some(pair::same_output(&model, &expected, &report.output));
         report.link = "loopback".into();

@@ -1,7 +1,5 @@
 //! `phineus check`: what a model consists of and whether it can be compiled.
 
-use std::path::PathBuf;
-
 use phineus_model::zoo;
 
 use crate::compile::{self, Quantisation};
@@ -27,11 +25,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     );
     // Ranges are proven from the weights; only the scales need samples, and random ones do for a check.
     let samples = compile::random_samples(&graph, compile::CHECK_SAMPLES);
-    let compiled = compile::quantise(&graph, &samples, &arguments.quantisation)?;
-    println!("{}", compile::layer_table(&compiled.model));
-    let plan = compile::plan(&compiled.model)?;
+    let model = compile::quantise(&graph, &samples, &arguments.quantisation)?;
+    println!("{}", compile::layer_table(&model));
+    let plan = compile::plan(&model)?;
     println!("{}", plan.proof());
-    println!("supported; scales shown here come from random inputs, `phineus compile --calibrate` sets the real ones");
-    println!("{}", table::report(&plan.predicted(&compiled.model.name)));
+    println!(
+        "supported; scales shown here come from random inputs, `phineus compile --calibrate` sets the real ones"
+    );
+    println!("{}", table::report(&plan.predicted()));
     Ok(())
 }

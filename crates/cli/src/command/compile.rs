@@ -70,23 +70,14 @@ fn accuracy(
     samples: &[Sample],
 ) -> Result<(usize, usize, usize), Failure> {
     let of_one = |sample: &Sample| -> Result<(usize, usize, usize), Failure> {
-        let real: Vec<f32> = model
-            .preprocess
-            .apply(&sample.pixels)
-            .map_err(|e| Failure::new(e.to_string()))?
-            .into_iter()
-            .map(|x| x as f32)
-            .collect();
-        let float = argmax(&graph.run(&real).map_err(|e| Failure::new(e.to_string()))?);
-        let input = model.encode_pixels(&sample.pixels).map_err(|e| Failure::new(e.to_string()))?;
+        let real: Vec<f32> = model.preprocess.apply(&sample.pixels)?.into_iter().map(|x| x as f32).collect();
+        let float = argmax(&graph.run(&real)?);
+        let input = model.encode_pixels(&sample.pixels)?;
         let integer = class(model, &phineus_model::reference::run(model, &input)?);
         let right = |c: usize| usize::from(sample.label == Some(c));
         Ok((right(float), right(integer), usize::from(float == integer)))
     };
-    samples
-        .par_iter()
-        .map(of_one)
-        .try_reduce(|| (0, 0, 0), |a, b| Ok((a.0 + b.0, a.1 + b.1, a.2 + b.2)))
+    samples.par_iter().map(of_one).try_reduce(|| (0, 0, 0), |a, b| Ok((a.0 + b.0, a.1 + b.1, a.2 + b.2)))
 }
 
 /// Index of the largest value, the lowest of equals.

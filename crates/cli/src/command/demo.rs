@@ -33,7 +33,7 @@ pub(crate) struct Arguments {
 
 /// Compiles the model in the box, starts a server process, and asks it about a digit it never sees.
 pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
-    let graph = onnx::import(MODEL).map_err(|e| Failure::new(e.to_string()))?;
+    let graph = onnx::import(MODEL)?;
     let shape = compile::input_shape(&graph)?;
     let samples = DIGITS
         .iter()
@@ -47,7 +47,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let sample = &samples[usize::from(arguments.digit)];
     let server = ServerProcess::start(&model_file, None).await?;
     let mut session = pair::connect(&server.address, None).await?;
-    let input = model.encode_pixels(&sample.pixels).map_err(|e| Failure::new(e.to_string()))?;
+    let input = model.encode_pixels(&sample.pixels)?;
     let prepared = session.prepare().await?;
     let inference = session.infer(prepared, &input).await?;
     session.close().await?;
@@ -64,11 +64,18 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
         println!("{}\n", table::footprint(&report));
         println!("What the server saw (process {}):", server.id().unwrap_or(0));
         println!("  the model's own weights; ciphertexts of the client's random masks; oblivious-transfer");
-        println!("  corrections; the image minus a uniform mask; for each activation, its value minus a uniform");
+        println!(
+            "  corrections; the image minus a uniform mask; for each activation, its value minus a uniform"
+        );
         println!("  mask. Never the image, an activation or the prediction.");
         println!("What the client saw (process {}):", std::process::id());
-        println!("  its image; the network's shape and ring widths; re-randomised and flooded ciphertexts of");
-        println!("  masked products; garbled circuits; {} logits. Never a weight.\n", report.output.logits.len());
+        println!(
+            "  its image; the network's shape and ring widths; re-randomised and flooded ciphertexts of"
+        );
+        println!(
+            "  masked products; garbled circuits; {} logits. Never a weight.\n",
+            report.output.logits.len()
+        );
         println!(
             "prediction: {}   (drawn: {})   confidence {:.1} %",
             report.output.argmax,

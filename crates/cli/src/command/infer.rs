@@ -10,7 +10,7 @@ use phineus_net::tcp;
 
 use crate::data::{self, Split};
 use crate::failure::Failure;
-use crate::{process, table};
+use crate::{compile, process, table};
 
 /// Which server and model.
 #[derive(clap::Args)]
@@ -65,10 +65,15 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let store = arguments.store.as_ref().map(|d| FileStore::open(d, usize::MAX)).transpose()?;
     let mut session = arguments.connection.open().await?;
     let public = session.plan().public().clone();
+    let shape = compile::shape_of(&public.graph.nodes)?;
+    let options = data::Options { split: Split::Test, skip: 0, limit: None, resize: arguments.resize };
     for path in &arguments.images {
-        let samples = data::open(path, &public.input_shape(), Split::Test, None, arguments.resize)?;
+        let samples = data::open(path, shape, &options)?;
         for sample in samples {
-            let input = sample.encode(&public).map_err(|e| Failure::at(path, e))?;
+            let input = public
+                .graph
+                .encode_pixels(&public.preprocess, &sample.pixels)
+                .map_err(|e| Failure::at(path, e))?;
             let prepared = from_pool(store.as_ref(), &session)?;
             let report = predict(&mut session, prepared, &input).await?;
             if arguments.json {
@@ -92,7 +97,7 @@ pub(crate) async fn predict(
         Some(prepared) => prepared,
         None => session.prepare().await?,
     };
-    let mut report = session.infer(prepared, input).await?;
+    let mut report = session.infer(prepared, input).await?.report;
     report.client.peak_rss_bytes = process::peak_rss_bytes();
     Ok(report)
 }
@@ -119,9 +124,10 @@ fn from_pool(store: Option<&FileStore>, session: &Session) -> Result<Option<Prep
 fn print_prediction(name: &str, report: &Report, labels: &[String]) {
     let class = report.output.argmax;
     let label = labels.get(class).cloned().unwrap_or_else(|| format!("class {class}"));
-    let confidence = confidence(&report.output.logits)
-        .map_or_else(String::new, |p| format!(" ({:.1} %)", 100.0 * p));
-    let both = |c: &phineus_infer::report::Cost| table::bytes(c.client_to_server_bytes + c.server_to_client_bytes);
+    let confidence =
+        confidence(&report.output.logits).map_or_else(String::new, |p| format!(" ({:.1} %)", 100.0 * p));
+    let both =
+        |c: &phineus_infer::report::Cost| table::bytes(c.client_to_server_bytes + c.server_to_client_bytes);
     println!(
         "{name}: {label}{confidence}   offline {:.3} s, {}; online {:.3} s, {}",
         report.offline.seconds,

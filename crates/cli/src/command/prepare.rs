@@ -27,8 +27,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let store = FileStore::open(&arguments.store, usize::MAX)?;
     let mut session = arguments.connection.open().await?;
     let plan = session.plan().clone();
-    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} prepared, {eta} left")
-        .map_err(|e| Failure::new(e.to_string()))?;
+    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} prepared, {eta} left")?;
     let bar = ProgressBar::new(arguments.count as u64).with_style(style);
     let mut bytes = 0;
     for _ in 0..arguments.count {

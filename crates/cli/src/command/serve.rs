@@ -7,12 +7,14 @@ use std::time::Duration;
 use phineus_infer::served::{Catalogue, Served};
 use phineus_infer::session::server;
 use phineus_infer::store::{FileStore, MemoryStore, Store};
+use phineus_kernel::prg::Prg;
 use phineus_net::tcp;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 use crate::failure::Failure;
+use crate::process;
 
 /// Options of `phineus serve`.
 #[derive(clap::Args)]
@@ -87,7 +89,9 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
                 Err(error) => return tracing::warn!("{peer}: {error}"),
             };
             channel.set_deadline(deadline);
-            match server::serve(channel, &catalogue, store.as_ref(), &mut rand::rng()).await {
+            let mut rng = Prg::from_generator(&mut rand::rng());
+            match server::serve(channel, &catalogue, store.as_ref(), process::peak_rss_bytes, &mut rng).await
+            {
                 Ok(summary) => tracing::info!("{peer}: {summary}"),
                 Err(error) => tracing::warn!("{peer}: {error}"),
             }

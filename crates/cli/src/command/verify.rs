@@ -31,17 +31,16 @@ pub(crate) struct Arguments {
 pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let bytes = std::fs::read(&arguments.model).map_err(|e| Failure::at(&arguments.model, e))?;
     let model = phn::read(&bytes).map_err(|e| Failure::at(&arguments.model, e))?;
-    let shape = compile::shape_of(model.graph.nodes.first().map_or(&[], |n| n.shape.as_slice()))?;
+    let shape = compile::shape_of(&model.graph.nodes)?;
     let samples = compile::samples(&arguments.data, shape, Split::Test, Some(arguments.count))?;
     let server = ServerProcess::start(&arguments.model, None).await?;
     let mut session = pair::connect(&server.address, None).await?;
-    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} images, {eta} left")
-        .map_err(|e| Failure::new(e.to_string()))?;
+    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} images, {eta} left")?;
     let bar = ProgressBar::new(samples.len() as u64).with_style(style);
     let (mut equal, mut private_right, mut labelled) = (0, 0, 0);
     let (mut offline, mut online) = (0.0, 0.0);
     for sample in &samples {
-        let input = model.encode_pixels(&sample.pixels).map_err(|e| Failure::new(e.to_string()))?;
+        let input = model.encode_pixels(&sample.pixels)?;
         let expected = reference::run(&model, &input)?;
         let prepared = session.prepare().await?;
         let inference = session.infer(prepared, &input).await?;

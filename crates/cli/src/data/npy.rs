@@ -61,6 +61,22 @@ impl Source for Array {
 }
 
 /// Sizes and pixels of the array, exactly as many pixels as the sizes say.
+/// The bytes of an NPY file that holds one image `[c][h][w]` of 8-bit pixels.
+pub(crate) fn encode(shape: Shape, pixels: &[u8]) -> Vec<u8> {
+    let Shape { channels, height, width } = shape;
+    let mut header =
+        format!("{{'descr': '|u1', 'fortran_order': False, 'shape': ({channels}, {height}, {width}), }}");
+    // Magic, version and length take 10 bytes; the header ends in a newline at a multiple of 64.
+    let len = (header.len() + 11).next_multiple_of(64) - 10;
+    header.push_str(&" ".repeat(len - header.len() - 1));
+    header.push('\n');
+    let mut file = b"\x93NUMPY\x01\x00".to_vec();
+    file.extend((len as u16).to_le_bytes());
+    file.extend(header.as_bytes());
+    file.extend(pixels);
+    file
+}
+
 fn parse(bytes: &[u8]) -> Result<(Vec<usize>, Vec<u8>), String> {
     let (header, data) = split_header(bytes).ok_or("the NPY header is cut short or of an unknown version")?;
     let header = Header::parse(header).ok_or("the NPY header is not understood")?;

@@ -101,7 +101,10 @@ pub(crate) async fn online(
                 // 1. x - r.
                 let ring = local::ring(graph, node);
                 let mut masked = material.seed.mask(node, ring.bits(), input.len());
-                masked.iter_mut().zip(input).for_each(|(r, x)| *r = ring.sub(ring.from_signed((*x).into()), *r));
+                masked
+                    .iter_mut()
+                    .zip(input)
+                    .for_each(|(r, x)| *r = ring.sub(ring.from_signed((*x).into()), *r));
                 let mut bytes = Vec::new();
                 phineus_kernel::pack::pack(&masked, ring.bits(), &mut bytes);
                 channel.send_bytes(INPUT, &bytes).await?;
@@ -127,9 +130,12 @@ pub(crate) async fn online(
         None => {
             let ring = local::ring(graph, graph.output);
             let share = &material.output.0;
-            let bytes = channel.recv_bytes(OUTPUT, phineus_kernel::pack::packed_len(share.len(), ring.bits())).await?;
-            let theirs: Vec<u32> = phineus_kernel::pack::unpack(OUTPUT.name(), &bytes, share.len(), ring.bits())
-                .map_err(phineus_net::ChannelError::from)?;
+            let bytes = channel
+                .recv_bytes(OUTPUT, phineus_kernel::pack::packed_len(share.len(), ring.bits()))
+                .await?;
+            let theirs: Vec<u32> =
+                phineus_kernel::pack::unpack(OUTPUT.name(), &bytes, share.len(), ring.bits())
+                    .map_err(phineus_net::ChannelError::from)?;
             theirs.iter().zip(share).map(|(y, c)| ring.to_signed(ring.add(*y, *c))).collect()
         }
     };

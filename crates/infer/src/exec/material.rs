@@ -116,7 +116,8 @@ impl ServerMaterial {
         let seed = Seed::from_bytes(reader.array()?);
         let delta = Delta::from_bytes(reader.array()?).ok_or(ProtocolError::Material)?;
         let cpu_seconds = (0..plan.rows()).map(|_| reader.f64()).collect::<Result<_, _>>()?;
-        let decoding = plan.garbled().map(|layer| reader.bits(layer.output_bits())).collect::<Result<_, _>>()?;
+        let decoding =
+            plan.garbled().map(|layer| reader.bits(layer.output_bits())).collect::<Result<_, _>>()?;
         reader.end()?;
         Ok(Self { seed, delta, decoding, cpu_seconds })
     }

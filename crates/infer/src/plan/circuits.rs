@@ -18,7 +18,12 @@ pub(super) struct Circuits(HashMap<ActSpec, Arc<Circuit>>);
 
 impl Circuits {
     /// The garbled layer of activation `node`.
-    pub(super) fn act(&mut self, public: &Public, node: NodeId, act: &Act) -> Result<GarbledLayer, PlanError> {
+    pub(super) fn act(
+        &mut self,
+        public: &Public,
+        node: NodeId,
+        act: &Act,
+    ) -> Result<GarbledLayer, PlanError> {
         let graph = &public.graph;
         let this = &graph.nodes[node];
         let input = this.inputs[0];

@@ -68,7 +68,10 @@ impl Encryption {
                 .zip(&rungs)
                 .map(|(demand, rung)| demand.pack(&ladder[*rung]))
                 .collect::<Result<Vec<_>, _>>()
-                .map_err(|(node, reason)| PlanError::Unsupported { node: graph.nodes[node].name.clone(), reason })?;
+                .map_err(|(node, reason)| PlanError::Unsupported {
+                    node: graph.nodes[node].name.clone(),
+                    reason,
+                })?;
             let inputs: Vec<(&Params, LayerInput)> = demands
                 .iter()
                 .zip(&packings)
@@ -138,7 +141,12 @@ impl Demand {
     /// Every coefficient of a response collects input noise through all weights of its polynomial product.
     fn noise(&self, packing: &Packing) -> LayerInput {
         let w1 = self.l1 * packing.block().outputs as f64;
-        LayerInput { coefficients: self.conv.output_len(), w1, w2: (w1 * self.largest).sqrt(), ring: self.ring }
+        LayerInput {
+            coefficients: self.conv.output_len(),
+            w1,
+            w2: (w1 * self.largest).sqrt(),
+            ring: self.ring,
+        }
     }
 }
 
@@ -150,7 +158,9 @@ trait Blame {
 impl Blame for HeError {
     fn layer(&self) -> Option<usize> {
         match self {
-            Self::GuardBits { layer, .. } | Self::TooNoisy { layer } | Self::Distance { layer, .. } => Some(*layer),
+            Self::GuardBits { layer, .. } | Self::TooNoisy { layer } | Self::Distance { layer, .. } => {
+                Some(*layer)
+            }
             _ => None,
         }
     }

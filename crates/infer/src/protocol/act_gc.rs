@@ -147,7 +147,11 @@ pub(crate) async fn prepare_evaluator<R: Role>(
             for span in layer.table_spans(0) {
                 tables.extend(channel.recv_bytes(TABLES, layer.circuit.table_bytes(span.count)).await?);
             }
-            let decoding = if layer.reveals() { Some(recv_bits(channel, DECODING, layer.output_bits()).await?) } else { None };
+            let decoding = if layer.reveals() {
+                Some(recv_bits(channel, DECODING, layer.output_bits()).await?)
+            } else {
+                None
+            };
             cost += clock.lap(channel.traffic());
             done.push((EvaluatorLayer { labels, tables, decoding }, cost));
         }
@@ -179,7 +183,9 @@ pub(crate) async fn prepare_garbler<R: Role>(
         if group.start == 0 {
             channel.send_bytes(TWEAK, &start.to_le_bytes()).await?;
         }
-        for ((layer, tweak), (zero_labels, mut cost)) in layers[group.clone()].iter().zip(&tweaks[group]).zip(zero_labels) {
+        for ((layer, tweak), (zero_labels, mut cost)) in
+            layers[group.clone()].iter().zip(&tweaks[group]).zip(zero_labels)
+        {
             let inputs = seed.labels(layer.node);
             let per_instance = layer.circuit.evaluator_inputs();
             let mut decoding = Vec::with_capacity(layer.output_bits().div_ceil(8));
@@ -249,7 +255,8 @@ pub(crate) async fn evaluator<R: Role>(
         let len = span.count * layer.circuit.garbler_inputs() * Block::BYTES;
         let bytes = channel.recv_bytes(LABELS, len).await?;
         let first = span.first as usize;
-        let tables = &material.tables[layer.circuit.table_bytes(first)..][..layer.circuit.table_bytes(span.count)];
+        let tables =
+            &material.tables[layer.circuit.table_bytes(first)..][..layer.circuit.table_bytes(span.count)];
         let labels = &material.labels[first * per_instance..][..span.count * per_instance];
         let chunk = compute(|| {
             let theirs = Block::vec_from_bytes(&bytes).unwrap_or_default();
@@ -333,7 +340,11 @@ async fn recv_bits<R: Role>(channel: &mut Channel<R>, step: Step, len: usize) ->
     let bytes = channel.recv_bytes(step, len.div_ceil(8)).await?;
     Bits::from_bytes(bytes, len).map_err(|_| {
         let reason = "bits beyond the last one";
-        phineus_net::ChannelError::from(phineus_kernel::wire::PeerMisbehaved::Invalid { what: step.name(), reason }).into()
+        phineus_net::ChannelError::from(phineus_kernel::wire::PeerMisbehaved::Invalid {
+            what: step.name(),
+            reason,
+        })
+        .into()
     })
 }
 

@@ -18,8 +18,8 @@
 use std::sync::Arc;
 
 use phineus_he::{
-    Accumulator, Ciphertext, Coeff, Encryptor, Eval, Expander, Params, Poly, PublicKey, Response, ResponseShape,
-    SecretKey, respond,
+    Accumulator, Ciphertext, Coeff, Encryptor, Eval, Expander, Params, Poly, PublicKey, Response,
+    ResponseShape, SecretKey, respond,
 };
 use phineus_kernel::prg::Prg;
 use phineus_kernel::wire::Wire;
@@ -68,7 +68,8 @@ pub(crate) async fn client(
     let receiving = async {
         let mut received = Vec::with_capacity(inputs.len());
         for layer in plan.linear() {
-            let mut clock = Clock::start(Side::Client, Traffic { received: rx.bytes(), ..Traffic::default() });
+            let mut clock =
+                Clock::start(Side::Client, Traffic { received: rx.bytes(), ..Traffic::default() });
             let share = receive_responses(rx, plan, layer, &keys[layer.ring]).await?;
             received.push((share, clock.lap(Traffic { received: rx.bytes(), ..Traffic::default() })));
         }
@@ -193,7 +194,8 @@ fn respond_block(
     let first = block * tiles;
     let mut sums: Vec<Accumulator> = (0..tiles).map(|_| Accumulator::new(key.params())).collect();
     // Every tile has the same weight polynomials, in the same order.
-    let terms: Vec<Vec<(usize, usize)>> = (first..first + tiles).map(|o| layer.packing.terms(o).collect()).collect();
+    let terms: Vec<Vec<(usize, usize)>> =
+        (first..first + tiles).map(|o| layer.packing.terms(o).collect()).collect();
     for k in 0..layer.packing.max_terms() {
         let weight = served.weight_poly(layer, terms[0][k].1);
         for (sum, terms) in sums.iter_mut().zip(&terms) {
@@ -204,7 +206,8 @@ fn respond_block(
     for (tile, sum) in sums.into_iter().enumerate() {
         let wanted = layer.packing.positions(first + tile);
         let positions: Vec<u32> = wanted.iter().map(|(coefficient, _)| *coefficient).collect();
-        let masks = Zeroizing::new(wanted.iter().map(|(_, element)| mask[*element as usize]).collect::<Vec<u32>>());
+        let masks =
+            Zeroizing::new(wanted.iter().map(|(_, element)| mask[*element as usize]).collect::<Vec<u32>>());
         let response = respond(sum, key, &positions, &masks, &layer.spec, rng)?;
         response.encode(&mut bytes);
     }
@@ -222,7 +225,8 @@ async fn receive_responses(
     for block in 0..layer.packing.outputs() / tiles {
         let wanted: Vec<Vec<(u32, u32)>> =
             (block * tiles..(block + 1) * tiles).map(|o| layer.packing.positions(o)).collect();
-        let shapes: Vec<ResponseShape> = wanted.iter().map(|w| response_shape(plan, layer, w.len())).collect();
+        let shapes: Vec<ResponseShape> =
+            wanted.iter().map(|w| response_shape(plan, layer, w.len())).collect();
         let bytes = rx.recv_bytes(RESPONSES, shapes.iter().map(Response::wire_len).sum()).await?;
         let mut rest = bytes.as_slice();
         let mut parts = Vec::with_capacity(tiles);
@@ -237,7 +241,12 @@ async fn receive_responses(
                 let positions: Vec<u32> = wanted.iter().map(|(coefficient, _)| *coefficient).collect();
                 Ok(key.decrypt(&response, &positions, &layer.spec)?)
             };
-            parts.par_iter().zip(&shapes).zip(&wanted).map(decrypt).collect::<Result<Vec<Vec<u32>>, ProtocolError>>()
+            parts
+                .par_iter()
+                .zip(&shapes)
+                .zip(&wanted)
+                .map(decrypt)
+                .collect::<Result<Vec<Vec<u32>>, ProtocolError>>()
         })?;
         for (words, wanted) in decrypted.iter().zip(&wanted) {
             for (word, (_, element)) in words.iter().zip(wanted) {
@@ -252,8 +261,9 @@ async fn receive_responses(
 pub(crate) fn predict(plan: &Plan, layer: &LinearLayer) -> Traffic {
     let packing = &layer.packing;
     let requests = packing.inputs() * Poly::<Eval>::wire_len(&plan.rings()[layer.ring]);
-    let responses: usize =
-        (0..packing.outputs()).map(|o| Response::wire_len(&response_shape(plan, layer, packing.positions(o).len()))).sum();
+    let responses: usize = (0..packing.outputs())
+        .map(|o| Response::wire_len(&response_shape(plan, layer, packing.positions(o).len())))
+        .sum();
     let frames = packing.inputs().div_ceil(BATCH) + 1;
     Traffic {
         sent: (32 + requests + frames * FRAME_HEADER) as u64,
@@ -263,7 +273,12 @@ pub(crate) fn predict(plan: &Plan, layer: &LinearLayer) -> Traffic {
 }
 
 /// A weight polynomial in the domain of products.
-pub(crate) fn transform(layer: &LinearLayer, params: &Arc<Params>, index: usize, weights: &[i32]) -> Poly<Eval> {
+pub(crate) fn transform(
+    layer: &LinearLayer,
+    params: &Arc<Params>,
+    index: usize,
+    weights: &[i32],
+) -> Poly<Eval> {
     let mut plain = Zeroizing::new(vec![0; params.degree()]);
     layer.packing.pack_weights(index, weights, &mut plain);
     Poly::<Coeff>::from_signed(params, &plain).into_eval()
@@ -274,6 +289,9 @@ fn response_shape(plan: &Plan, layer: &LinearLayer, coefficients: usize) -> Resp
 }
 
 fn ring(bits: u32) -> Pow2 {
-    #[expect(clippy::expect_used, reason = "a plan is made of validated graphs only, whose widths are 2..=32")]
+    #[expect(
+        clippy::expect_used,
+        reason = "a plan is made of validated graphs only, whose widths are 2..=32"
+    )]
     Pow2::new(bits).expect("validated width")
 }

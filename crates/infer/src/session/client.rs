@@ -10,7 +10,9 @@ use phineus_mpc::ot::cot;
 use phineus_net::{Channel, ChannelError, Client, Traffic};
 use rand::{CryptoRng, Rng as _};
 
-use super::hello::{AGREE, COMMAND, Command, GO, HELLO, Hello, KEYS, MAX_PUBLIC, READY, STATS, VERSION, WELCOME};
+use super::hello::{
+    AGREE, COMMAND, Command, GO, HELLO, Hello, KEYS, MAX_PUBLIC, READY, STATS, VERSION, WELCOME,
+};
 use super::{hex, session_id};
 use crate::ProtocolError;
 use crate::clock::{Clock, Side};
@@ -83,7 +85,8 @@ impl Session {
     ) -> Result<(Arc<Plan>, [u8; 32]), ProtocolError> {
         channel.send(HELLO, &Hello { version: VERSION, model: model.to_owned(), pinned }).await?;
         let welcome = channel.recv_bounded(WELCOME, 34 + MAX_PUBLIC).await?;
-        let too_short = PeerMisbehaved::Length { what: WELCOME.name(), expected: 34, got: welcome.len() as u64 };
+        let too_short =
+            PeerMisbehaved::Length { what: WELCOME.name(), expected: 34, got: welcome.len() as u64 };
         let (head, public) = welcome.split_at_checked(34).ok_or(ChannelError::Peer(too_short))?;
         let version = u16::from_le_bytes([head[0], head[1]]);
         if version != VERSION {
@@ -167,7 +170,8 @@ impl Session {
         };
         // Set-up belongs to the last row, the output: every other row is a layer.
         let before = clock.lap(self.channel.traffic());
-        let offline = exec::client::offline(&mut self.channel, &self.plan, &setup.keys, &mut setup.cot, &mut self.rng);
+        let offline =
+            exec::client::offline(&mut self.channel, &self.plan, &setup.keys, &mut setup.cot, &mut self.rng);
         let mut material = offline.await?;
         clock.lap(self.channel.traffic());
         let id = self.channel.recv_bytes(READY, 16).await?;
@@ -182,7 +186,8 @@ impl Session {
 
     async fn set_up(&mut self) -> Result<Setup, ProtocolError> {
         let rng = &mut self.rng;
-        let keys: Vec<SecretKey> = self.plan.rings().iter().map(|ring| SecretKey::generate(ring, rng)).collect();
+        let keys: Vec<SecretKey> =
+            self.plan.rings().iter().map(|ring| SecretKey::generate(ring, rng)).collect();
         for key in &keys {
             self.channel.send(KEYS, &key.public_key(rng)).await?;
         }
@@ -263,7 +268,9 @@ pub(crate) struct Stats {
 impl Stats {
     fn enter(&self, report: &mut Report) {
         report.server = self.footprint;
-        for (layer, (offline, online)) in report.layers.iter_mut().zip(self.offline_cpu.iter().zip(&self.online_cpu)) {
+        for (layer, (offline, online)) in
+            report.layers.iter_mut().zip(self.offline_cpu.iter().zip(&self.online_cpu))
+        {
             layer.offline.server_cpu_seconds = *offline;
             layer.online.server_cpu_seconds = *online;
         }

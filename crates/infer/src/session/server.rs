@@ -90,7 +90,8 @@ async fn converse(
                     Some(ready) => ready,
                     None => set_up(channel, &served, &session, rng).await?,
                 };
-                let material = exec::server::offline(channel, &served, &ready.keys, &mut ready.cot, rng).await?;
+                let material =
+                    exec::server::offline(channel, &served, &ready.keys, &mut ready.cot, rng).await?;
                 setup = Some(ready);
                 let id = PrepId::random(rng);
                 store.put(plan.digest(), id, &material.to_bytes())?;

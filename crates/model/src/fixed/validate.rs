@@ -257,12 +257,20 @@ impl Preprocess {
 }
 
 impl Model {
-    /// Checks the public half, the number of weights of every layer, and proves that no value can leave its ring.
+    /// Checks the public half, number and width of the weights of every layer, and proves that no value can leave its
+    /// ring.
     ///
     /// # Errors
     /// The first fault found.
     pub fn validate(&self) -> Result<(), GraphError> {
         self.validate_structure()?;
+        for (node, n) in self.graph.nodes.iter().enumerate() {
+            if let Op::Linear { weights, weight_bits, .. } = n.op
+                && self.weights[weights].weights.iter().any(|w| w.unsigned_abs() >> (weight_bits - 1) != 0)
+            {
+                return Err(GraphError::Node { node, fault: Fault::WeightRange });
+            }
+        }
         let rounding = self.graph.rounding_terms();
         let intervals = self.graph.intervals(&self.weights);
         for (node, ((lo, hi), fact)) in intervals.into_iter().zip(&self.graph.facts).enumerate() {
@@ -273,7 +281,7 @@ impl Model {
         Ok(())
     }
 
-    /// [`Model::validate`] without the proof of the rings, in time linear in the size of the graph.
+    /// [`Model::validate`] without reading the weights, in time linear in the size of the graph.
     ///
     /// # Errors
     /// The first fault found.
@@ -285,13 +293,10 @@ impl Model {
             return Err(GraphError::Weights { given: self.weights.len(), needed });
         }
         for (node, n) in self.graph.nodes.iter().enumerate() {
-            if let Op::Linear { conv, weights, weight_bits } = &n.op {
+            if let Op::Linear { conv, weights, .. } = &n.op {
                 let layer = &self.weights[*weights];
                 if layer.weights.len() != conv.weight_len() || layer.bias.len() != conv.out_channels {
                     return Err(GraphError::Node { node, fault: Fault::WeightLength });
-                }
-                if layer.weights.iter().any(|w| w.unsigned_abs() >> (weight_bits - 1) != 0) {
-                    return Err(GraphError::Node { node, fault: Fault::WeightRange });
                 }
             }
         }

@@ -7,6 +7,9 @@ use crate::op;
 /// Largest number of elements of one value or one parameter tensor.
 pub const MAX_ELEMENTS: usize = 1 << 28;
 
+/// Largest number of axes of a value.
+const MAX_AXES: usize = 8;
+
 /// Largest side of a kernel, stride, dilation or padding: keeps all index arithmetic far from overflow.
 const MAX_SIDE: usize = 1 << 16;
 
@@ -45,8 +48,10 @@ impl Graph {
 pub(super) fn check_node(before: &[Node<Op>], node: &Node<Op>) -> Result<(), GraphError> {
     let fail = |reason| Err(GraphError { node: node.name.clone(), reason });
     let elements = op::elements(&node.shape);
-    if node.shape.is_empty() || !elements.is_some_and(|n| (1..=MAX_ELEMENTS).contains(&n)) {
-        return fail("a value needs at least one axis, no side of zero and at most 2^28 elements");
+    if !(1..=MAX_AXES).contains(&node.shape.len())
+        || !elements.is_some_and(|n| (1..=MAX_ELEMENTS).contains(&n))
+    {
+        return fail("a value has one to eight axes, no side of zero and at most 2^28 elements");
     }
     match node.op {
         Op::Input if before.is_empty() && node.inputs.is_empty() => Ok(()),
@@ -198,5 +203,6 @@ mod tests {
         assert!(g.check().is_err());
         assert!(Builder::new("g", "x", &[usize::MAX, 2]).is_err());
         assert!(Builder::new("g", "x", &[0]).is_err());
+        assert!(Builder::new("g", "x", &[1; 9]).is_err());
     }
 }

@@ -5,6 +5,8 @@
 //! polynomial into a node: nothing for `x` itself, an affine map for degree one, [`Op::Poly`] above. `Identity` is
 //! such a reader, which keeps a polynomial of a polynomial apart.
 
+use std::rc::Rc;
+
 use super::attributes::Reason;
 use super::import::{Importer, Value, input, output_name, reason_of};
 use super::proto::NodeProto;
@@ -63,7 +65,7 @@ impl From<Polynomial> for Value {
 enum Side {
     Value(Polynomial),
     Scalar(f64),
-    Tensor(Tensor),
+    Tensor(Rc<Tensor>),
 }
 
 impl<'a> Importer<'a> {
@@ -180,7 +182,7 @@ impl<'a> Importer<'a> {
             Value::Constant(tensor) => match tensor.scalar() {
                 // A constant of more axes than the value would add axes to the result.
                 Some(c) if tensor.shape.len() <= self.partner_axes(node, index) => Side::Scalar(c),
-                _ => Side::Tensor(Tensor::clone(&tensor)),
+                _ => Side::Tensor(tensor),
             },
             Value::Head(..) => {
                 return Err("only the end of the network may follow a softmax or arg-max".to_owned());

@@ -330,7 +330,7 @@ fn arithmetic(op: &str, x: &Tensor, y: &Tensor) -> Result<Tensor, Reason> {
 }
 
 /// More axes than any network has.
-const MAX_RANK: usize = 16;
+pub(super) const MAX_RANK: usize = 16;
 
 #[cfg(test)]
 mod tests {

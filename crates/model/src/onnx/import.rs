@@ -197,6 +197,9 @@ impl<'a> Importer<'a> {
     }
 
     fn folded(&mut self, tensor: Tensor) -> Result<Value, Reason> {
+        if tensor.shape.len() > fold::MAX_RANK {
+            return Err(format!("a constant of {} axes", tensor.shape.len()));
+        }
         self.spend(tensor.len())?;
         Ok(Value::Constant(Rc::new(tensor)))
     }

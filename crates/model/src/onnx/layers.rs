@@ -88,6 +88,9 @@ impl<'a> Importer<'a> {
         let [gamma, beta, mean, variance] = &statistics[..] else {
             return Err("inputs are missing".to_owned());
         };
+        if statistics.iter().any(|numbers| self.shape(x).first() != Some(&numbers.len())) {
+            return Err("one scale, shift, mean and variance per channel are required".to_owned());
+        }
         let factor = |(g, v): (&f32, &f32)| f64::from(*g) / (f64::from(*v) + epsilon).sqrt();
         let scale: Vec<f64> = gamma.iter().zip(variance).map(factor).collect();
         let shift =

@@ -64,6 +64,10 @@ fn export_and_import_give_the_same_network() {
 fn activations_stay_in_a_sane_range_and_survive_the_passes() {
     for name in NAMES {
         let graph = build(name, 2).unwrap();
+        let macs = stats(&graph).macs;
+        if macs > 2_000_000_000 {
+            continue;
+        }
         let x = pass::tests::numbers(graph.nodes[0].len(), 3);
         let trace = graph.trace(&x).unwrap();
         for (node, value) in graph.nodes.iter().zip(&trace) {
@@ -71,11 +75,10 @@ fn activations_stay_in_a_sane_range_and_survive_the_passes() {
             let range = if name.starts_with("lola") { 1e-6..1e6 } else { 1e-3..30.0 };
             assert!(range.contains(&moment), "{name}: second moment {moment} of {}", node.name);
         }
-        let small = stats(&graph).macs < 200_000_000;
         let canonical = pass::canonical(graph.clone()).unwrap();
         let left = pass::tests::count(&canonical, |op| matches!(op, crate::float::Op::Affine { .. }));
         assert_eq!(left, 0, "{name}");
-        if small {
+        if macs < 200_000_000 {
             pass::tests::assert_same(&graph, &canonical);
         }
     }
