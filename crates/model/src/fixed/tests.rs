@@ -273,7 +273,7 @@ fn mutate(graph: &mut Graph, node: usize, field: usize, value: usize) {
             5 | 6 => conv.pads[at / 10 % 4] = value,
             7 => conv.dilation[at / 10 % 2] = value,
             8 => conv.groups = value,
-            _ if at / 10 % 2 == 0 => *weights = value,
+            _ if (at / 10).is_multiple_of(2) => *weights = value,
             _ => *weight_bits = small,
         },
         Op::Act(act) => match at % 8 {
