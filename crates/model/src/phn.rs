@@ -124,7 +124,7 @@ pub fn write(model: &Model) -> Vec<u8> {
 /// Reads a model and proves that none of its values can leave its ring.
 ///
 /// # Errors
-/// For anything but the output of [`write`] on a valid model.
+/// For anything but the output of [`write()`] on a valid model.
 pub fn read(bytes: &[u8]) -> Result<Model, PhnError> {
     let mut rest = bytes;
     if take(&mut rest, MAGIC.len(), "magic").map_err(|_| PhnError::Magic)? != MAGIC {
