@@ -9,15 +9,17 @@ use phineus_model::graph::Node;
 use phineus_model::phn::Public;
 use phineus_model::quantize::{self, Calibration};
 use phineus_model::{float, onnx, phn, zoo};
-use rand::rngs::StdRng;
-use rand::{Rng as _, SeedableRng as _};
 
+use crate::command::zoo::random_samples;
 use crate::data::{self, Sample, Shape, Split};
 use crate::failure::Failure;
 use crate::table;
 
 /// Random samples that `check` and `bench` calibrate on where no data is given.
 pub(crate) const CHECK_SAMPLES: usize = 4;
+
+/// Few outliers saturate, and all other activations keep their precision.
+const QUANTILE: f64 = 0.9999;
 
 /// Largest model file that is read.
 const MAX_MODEL_BYTES: u64 = 2 << 30;
@@ -32,7 +34,7 @@ pub(crate) struct Quantisation {
     #[arg(long, default_value_t = 8)]
     weight_bits: u32,
     /// Share of the calibration values that must not saturate; 1 takes the largest.
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, default_value_t = QUANTILE)]
     quantile: f64,
     /// Mean per channel of the pixels in [0, 1]; one value serves all channels.
     #[arg(long, value_delimiter = ',', default_value = "0")]
@@ -60,7 +62,7 @@ impl Quantisation {
         Self {
             activation_bits: 8,
             weight_bits: 8,
-            quantile: 1.0,
+            quantile: QUANTILE,
             mean: vec![0.0],
             std: vec![1.0],
             bgr: false,
@@ -68,12 +70,6 @@ impl Quantisation {
             name: Some(name.to_owned()),
             labels: None,
         }
-    }
-
-    /// The same with given pre-processing.
-    pub(crate) fn with_preprocess(mut self, mean: Vec<f64>, std: Vec<f64>) -> Self {
-        (self.mean, self.std) = (mean, std);
-        self
     }
 
     pub(crate) fn preprocess(&self, channels: usize) -> Result<Preprocess, Failure> {
@@ -169,22 +165,6 @@ pub(crate) fn quantise(
     Ok(quantize::quantize(graph, &inputs, preprocess, &quantisation.options(&graph.name)?)?)
 }
 
-/// Images whose pixels are uniform: the right thing for cost, not for accuracy.
-pub(crate) fn random_samples(graph: &float::Graph, count: usize) -> Vec<Sample> {
-    random(graph.nodes.first().map_or(0, |n| n.len()), count)
-}
-
-fn random(len: usize, count: usize) -> Vec<Sample> {
-    // Seeded, so that the same network gives the same compiled model on every run.
-    let mut rng = StdRng::seed_from_u64(1);
-    let sample = |i| {
-        let mut pixels = vec![0; len];
-        rng.fill_bytes(&mut pixels);
-        Sample { pixels, label: None, name: format!("random {i}") }
-    };
-    (0..count).map(sample).collect()
-}
-
 /// Channels, height and width of a network's input; a flat input counts as channels.
 pub(crate) fn input_shape(graph: &float::Graph) -> Result<Shape, Failure> {
     shape_of(&graph.nodes)
@@ -241,9 +221,4 @@ fn read(path: &Path) -> Result<Vec<u8>, Failure> {
 /// The plan of a compiled model.
 pub(crate) fn plan(model: &Model) -> Result<Plan, Failure> {
     Ok(Plan::new(Public::of(model))?)
-}
-
-/// Uniform pixels of a shape.
-pub(crate) fn random_pixels(shape: Shape, count: usize) -> Vec<Sample> {
-    random(shape.channels * shape.height * shape.width, count)
 }

@@ -1,5 +1,6 @@
 //! Neural networks as data: ONNX in, integers out, and the clear-text reference that every private engine must
 //! equal bit for bit. No cryptography.
+#![forbid(unsafe_code)]
 
 pub mod exec;
 pub mod fixed;

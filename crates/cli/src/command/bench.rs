@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use phineus_infer::report::Report;
 use phineus_model::{phn, reference};
 
+use crate::command::zoo::random_pixels;
 use crate::compile::{self, Quantisation};
 use crate::data::{Split, npy};
 use crate::failure::Failure;
@@ -44,7 +45,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     std::fs::write(&model_file, phn::write(&model))?;
     let shape = compile::shape_of(&model.graph.nodes)?;
     let inputs = match samples.as_slice() {
-        [] => compile::random_pixels(shape, arguments.count.max(1)),
+        [] => random_pixels(shape, arguments.count.max(1)),
         samples => samples.iter().cycle().take(arguments.count.max(1)).cloned().collect(),
     };
     let server = ServerProcess::start(&model_file, None).await?;

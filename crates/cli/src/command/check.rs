@@ -2,6 +2,7 @@
 
 use phineus_model::zoo;
 
+use crate::command::zoo::random_samples;
 use crate::compile::{self, Quantisation};
 use crate::failure::Failure;
 use crate::table;
@@ -24,7 +25,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         graph.name, stats.parameters, stats.macs, stats.activations
     );
     // Ranges are proven from the weights; only the scales need samples, and random ones do for a check.
-    let samples = compile::random_samples(&graph, compile::CHECK_SAMPLES);
+    let samples = random_samples(&graph, compile::CHECK_SAMPLES);
     let model = compile::quantise(&graph, &samples, &arguments.quantisation)?;
     println!("{}", compile::layer_table(&model));
     let plan = compile::plan(&model)?;

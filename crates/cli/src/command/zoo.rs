@@ -1,9 +1,12 @@
-//! `phineus zoo`: architectures with random weights, as ONNX.
+//! `phineus zoo`: architectures with random weights, as ONNX, and random images for them.
 
 use std::path::PathBuf;
 
-use phineus_model::{onnx, zoo};
+use phineus_model::{float, onnx, zoo};
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
 
+use crate::data::{Sample, Shape};
 use crate::failure::Failure;
 use crate::table;
 
@@ -44,4 +47,25 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     std::fs::write(&path, &bytes).map_err(|e| Failure::at(&path, e))?;
     println!("{} ({})", path.display(), table::bytes(bytes.len() as u64));
     Ok(())
+}
+
+/// Images for a network with uniform pixels: the right thing for cost, not for accuracy.
+pub(crate) fn random_samples(graph: &float::Graph, count: usize) -> Vec<Sample> {
+    random(graph.nodes.first().map_or(0, |n| n.len()), count)
+}
+
+/// Images of a shape with uniform pixels.
+pub(crate) fn random_pixels(shape: Shape, count: usize) -> Vec<Sample> {
+    random(shape.channels * shape.height * shape.width, count)
+}
+
+fn random(len: usize, count: usize) -> Vec<Sample> {
+    // Seeded, so that the same network gives the same compiled model on every run.
+    let mut rng = StdRng::seed_from_u64(1);
+    let sample = |i| {
+        let mut pixels = vec![0; len];
+        rng.fill_bytes(&mut pixels);
+        Sample { pixels, label: None, name: format!("random {i}") }
+    };
+    (0..count).map(sample).collect()
 }
