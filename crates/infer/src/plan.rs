@@ -21,9 +21,11 @@ use crate::report::{self, Report};
 
 mod circuits;
 mod encryption;
+mod stack;
 
 use circuits::Circuits;
-use encryption::Encryption;
+pub use encryption::LinearPlan;
+pub use stack::Stack;
 
 /// Why a model has no private plan.
 #[derive(Debug, Error)]
@@ -60,7 +62,7 @@ pub enum PlanError {
     },
 }
 
-/// A linear layer by homomorphic encryption.
+/// A linear layer by homomorphic encryption, for one inference or for a stack of them.
 #[derive(Debug)]
 pub struct LinearLayer {
     /// Its number among the linear layers.
@@ -73,12 +75,25 @@ pub struct LinearLayer {
     pub bits: u32,
     /// Index of its encryption parameters in [`Plan::rings`].
     pub ring: usize,
-    /// Where tensor entries sit in polynomials.
+    /// How the inputs of several inferences form one tall image.
+    pub stack: Stack,
+    /// Where the entries of that image sit in polynomials.
     pub packing: Packing,
     /// Index of its weights.
     pub weights: usize,
     /// How responses are flooded and switched.
     pub spec: ReplySpec,
+}
+
+/// A result in an output polynomial.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    /// Which coefficient holds it.
+    pub(crate) coefficient: u32,
+    /// Which of the stacked inferences it belongs to.
+    pub(crate) inference: usize,
+    /// Which element of that inference's output it is.
+    pub(crate) element: u32,
 }
 
 /// A non-linear layer by garbled circuits: `instances` copies of one circuit.
@@ -109,8 +124,8 @@ pub struct GarbledLayer {
 pub enum Choice {
     /// The client masks its input.
     Input,
-    /// Offline by encryption, online in the clear.
-    Linear(LinearLayer),
+    /// Offline by encryption, online in the clear: the linear layer of this number.
+    Linear(usize),
     /// Garbled by the server.
     Garbled(GarbledLayer),
     /// Each party on its own share.
@@ -124,9 +139,12 @@ pub struct Plan {
     choices: Vec<Choice>,
     argmax: Option<GarbledLayer>,
     rings: Vec<Arc<Params>>,
-    proof: noise::Proof,
+    linear: LinearPlan,
     digest: [u8; 32],
 }
+
+/// Most inferences whose linear layers are prepared together.
+pub const MAX_BULK: usize = 64;
 
 /// Most activations of a network: bounds what a server can make a client allocate.
 const MAX_ACTIVATIONS: u64 = 1 << 26;
@@ -148,8 +166,8 @@ impl Plan {
                 limit: MAX_ACTIVATIONS,
             });
         }
-        let Encryption { rings, layers, proof } = Encryption::choose(&public)?;
-        let mut linear = layers.into_iter();
+        let rings = encryption::ladder()?;
+        let linear = LinearPlan::choose(&public, &rings, 1)?;
         let mut circuits = Circuits::default();
         let mut choices = Vec::with_capacity(graph.nodes.len());
         // Whether a value can be shared before any protocol has run: masks, and what is computed from them alone.
@@ -162,10 +180,10 @@ impl Plan {
             };
             choices.push(match &this.op {
                 Op::Input => Choice::Input,
-                Op::Linear { .. } => match linear.next() {
-                    Some(layer) if early[this.inputs[0]] => Choice::Linear(layer),
-                    _ => return Err(unsupported(&this.name, "a linear layer directly behind another one")),
-                },
+                Op::Linear { weights, .. } if early[this.inputs[0]] => Choice::Linear(*weights),
+                Op::Linear { .. } => {
+                    return Err(unsupported(&this.name, "a linear layer directly behind another one"));
+                }
                 Op::Act(act) => Choice::Garbled(circuits.act(&public, node, act)?),
                 _ => Choice::Local,
             });
@@ -174,7 +192,7 @@ impl Plan {
             Reveal::Logits => None,
             Reveal::ArgMax => Some(circuits::argmax(&public)?),
         };
-        let mut plan = Self { choices, argmax, rings, proof, digest: [0; 32], public };
+        let mut plan = Self { choices, argmax, rings, linear, digest: [0; 32], public };
         plan.digest = plan.hash();
         Ok(plan)
     }
@@ -197,9 +215,23 @@ impl Plan {
         self.argmax.as_ref()
     }
 
-    /// All linear layers in order.
-    pub fn linear(&self) -> impl Iterator<Item = &LinearLayer> {
-        self.choices.iter().filter_map(|c| if let Choice::Linear(layer) = c { Some(layer) } else { None })
+    /// All linear layers, for one inference at a time.
+    #[must_use]
+    pub fn linear(&self) -> &LinearPlan {
+        &self.linear
+    }
+
+    /// All linear layers for `count` inferences at once: polynomials are filled with several inferences, and a
+    /// transform of the weights serves all of them.
+    ///
+    /// # Errors
+    /// [`PlanError::TooLarge`] for more than [`MAX_BULK`] inferences or none, and as [`Plan::new`].
+    pub fn bulk(&self, count: usize) -> Result<LinearPlan, PlanError> {
+        if !(1..=MAX_BULK).contains(&count) {
+            let (got, limit) = (count as u64, MAX_BULK as u64);
+            return Err(PlanError::TooLarge { what: "pre-computes at once", got, limit });
+        }
+        LinearPlan::choose(&self.public, &self.rings, count)
     }
 
     /// All garbled layers in order, the arg-max last.
@@ -209,7 +241,7 @@ impl Plan {
         layers.chain(&self.argmax)
     }
 
-    /// The encryption parameters in use.
+    /// The encryption parameters that layers may use; see [`LinearPlan::used`].
     #[must_use]
     pub fn rings(&self) -> &[Arc<Params>] {
         &self.rings
@@ -218,7 +250,7 @@ impl Plan {
     /// Security, flooding and decryption, as a printable proof.
     #[must_use]
     pub fn proof(&self) -> &noise::Proof {
-        &self.proof
+        self.linear.proof()
     }
 
     /// What both parties compare.
@@ -281,7 +313,7 @@ impl Plan {
         for ring in &self.rings {
             hasher.update(&ring.digest());
         }
-        for layer in self.linear() {
+        for layer in self.linear.layers() {
             hasher.update(format!("{} {:?} {:?}", layer.ring, layer.spec, layer.packing.block()).as_bytes());
         }
         for layer in self.garbled() {

@@ -14,7 +14,7 @@ pub(crate) fn predict(plan: &Plan, report: &mut Report) {
         rounds: traffic.rounds,
         ..Cost::default()
     };
-    for (i, layer) in plan.linear().enumerate() {
+    for (i, layer) in plan.linear().layers().iter().enumerate() {
         let mut traffic = linear_he::predict(plan, layer);
         traffic.rounds = u64::from(i == 0);
         report.layers[layer.node].offline = cost(traffic);

@@ -29,6 +29,22 @@ pub struct Cost {
     pub server_cpu_seconds: f64,
 }
 
+impl Cost {
+    /// Part `i` of `n` equal ones; counts that do not divide leave their remainder to part 0, so that the parts add up.
+    pub(crate) fn part(self, i: u64, n: u64) -> Self {
+        let share = |total: u64| total / n + if i == 0 { total % n } else { 0 };
+        let fraction = 1.0 / n as f64;
+        Self {
+            seconds: self.seconds * fraction,
+            client_to_server_bytes: share(self.client_to_server_bytes),
+            server_to_client_bytes: share(self.server_to_client_bytes),
+            rounds: share(self.rounds),
+            client_cpu_seconds: self.client_cpu_seconds * fraction,
+            server_cpu_seconds: self.server_cpu_seconds * fraction,
+        }
+    }
+}
+
 impl std::ops::AddAssign for Cost {
     fn add_assign(&mut self, other: Self) {
         self.seconds += other.seconds;

@@ -34,10 +34,17 @@ impl Served {
     pub fn new(model: Model, cache_bytes: usize) -> Result<Self, PlanError> {
         model.validate()?;
         let plan = Arc::new(Plan::new(Public::of(&model))?);
-        let packed = plan.linear().map(|layer| pack(layer, &model.weights[layer.weights].weights)).collect();
+        let packed = plan
+            .linear()
+            .layers()
+            .iter()
+            .map(|layer| pack(layer, &model.weights[layer.weights].weights))
+            .collect();
         let mut room = cache_bytes;
         let transformed = plan
             .linear()
+            .layers()
+            .iter()
             .map(|layer| {
                 let params = &plan.rings()[layer.ring];
                 let bytes = layer.packing.weight_polys() * params.degree() * params.limbs() * 8;
@@ -85,7 +92,8 @@ impl Served {
 
     /// A weight polynomial in the domain of products.
     pub(crate) fn weight_poly(&self, layer: &LinearLayer, index: usize) -> Cow<'_, Poly<Eval>> {
-        match self.transformed[layer.index].get(index) {
+        // The cache holds the packings of single inferences; a stack transforms each polynomial once anyway.
+        match self.transformed[layer.index].get(index).filter(|_| layer.stack.count() == 1) {
             Some(poly) => Cow::Borrowed(poly),
             None => {
                 let params = &self.plan.rings()[layer.ring];

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 
 use indicatif::{ProgressBar, ProgressStyle};
+use phineus_infer::plan::MAX_BULK;
+use phineus_infer::session::client::Prepared;
 use phineus_infer::store::{FileStore, Store};
 
 use crate::command::infer::Connection;
@@ -20,6 +22,9 @@ pub(crate) struct Arguments {
     /// How many inferences to prepare for.
     #[arg(long, default_value_t = 1)]
     count: usize,
+    /// How many of them share the work of the linear layers: less time and traffic each, more memory.
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u64).range(1..=MAX_BULK as u64))]
+    bulk: u64,
 }
 
 /// Prepares and stores `count` inferences.
@@ -30,12 +35,18 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let style = ProgressStyle::with_template("{bar:40} {pos}/{len} prepared, {eta} left")?;
     let bar = ProgressBar::new(arguments.count as u64).with_style(style);
     let mut bytes = 0;
-    for _ in 0..arguments.count {
-        let prepared = session.prepare().await?;
-        let record = prepared.to_bytes();
-        bytes += record.len() as u64;
-        store.put(plan.digest(), prepared.id(), &record)?;
-        bar.inc(1);
+    let mut left = arguments.count;
+    while left > 0 {
+        let now = left.min(arguments.bulk as usize);
+        let keep = |prepared: Prepared| {
+            let record = prepared.to_bytes();
+            bytes += record.len() as u64;
+            store.put(plan.digest(), prepared.id(), &record)?;
+            bar.inc(1);
+            Ok(())
+        };
+        session.prepare_many(now, keep).await?;
+        left -= now;
     }
     bar.finish_and_clear();
     session.close().await?;

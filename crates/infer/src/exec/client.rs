@@ -11,7 +11,8 @@ use crate::clock::{Clock, Side};
 use crate::exec::material::{ClientMaterial, OutputShare};
 use crate::local;
 use crate::masks::Seed;
-use crate::plan::{Choice, Plan};
+use crate::plan::{Choice, LinearLayer, LinearPlan, Plan};
+use crate::protocol::linear_he::Keys;
 use crate::protocol::{act_gc, linear_he};
 use crate::report::Cost;
 
@@ -23,47 +24,82 @@ pub(crate) const OUTPUT: Step = Step::new("infer.output");
 /// This party's share of every node; `None` where it is not known yet.
 pub(crate) type Shares = Vec<Option<Vec<u32>>>;
 
-/// Offline: everything that does not depend on the input.
-pub(crate) async fn offline(
+/// The client's half of a pre-compute when the linear layers are done.
+pub(crate) struct Shared {
+    seed: Seed,
+    shares: Zeroizing<Shares>,
+    costs: Vec<Cost>,
+}
+
+/// Offline, first part: masks and linear layers of `linear.count()` inferences.
+pub(crate) async fn linear(
     channel: &mut Channel<Client>,
     plan: &Plan,
-    keys: &[SecretKey],
-    cot: &mut cot::Receiver<Client>,
+    linear: &LinearPlan,
+    keys: &Keys<SecretKey>,
     rng: &mut impl CryptoRng,
-) -> Result<ClientMaterial, ProtocolError> {
+) -> Result<Vec<Shared>, ProtocolError> {
     let graph = &plan.public().graph;
-    let seed = Seed::random(rng);
-    let mut costs = vec![Cost::default(); plan.rows()];
     // 1. Masks of the input and of every activation, and what follows from them.
-    let mut shares = Zeroizing::new(vec![None; graph.nodes.len()]);
-    for (node, choice) in plan.choices().iter().enumerate() {
-        shares[node] = match choice {
-            Choice::Input => Some(seed.mask(node, graph.facts[node].bits, graph.nodes[node].len())),
-            Choice::Garbled(layer) => Some(seed.mask(node, layer.mask_bits, layer.instances)),
-            Choice::Local => local::apply(graph, node, &shares),
-            Choice::Linear(_) => None,
-        };
-    }
+    let mut all: Vec<Shared> = (0..linear.count()).map(|_| Shared::masks(plan, Seed::random(rng))).collect();
     // 2. All linear layers at once.
-    let inputs: Vec<Zeroizing<Vec<u32>>> = plan
-        .linear()
-        .map(|layer| {
-            let ring = local::ring(graph, layer.node);
-            let share = shares[graph.nodes[layer.node].inputs[0]].as_deref().unwrap_or_default();
-            Zeroizing::new(share.iter().map(|word| ring.reduce(*word)).collect())
-        })
-        .collect();
-    let outputs = linear_he::client(channel, plan, keys, &inputs, rng).await?;
-    for (layer, (share, cost)) in plan.linear().zip(outputs) {
-        shares[layer.node] = Some(share);
-        costs[layer.node] = cost;
-    }
-    // 3. The rest of its shares.
-    for (node, choice) in plan.choices().iter().enumerate() {
-        if let (Choice::Local, None) = (choice, &shares[node]) {
-            shares[node] = local::apply(graph, node, &shares);
+    let input = |layer: &LinearLayer| {
+        let ring = local::ring(graph, layer.node);
+        let node = graph.nodes[layer.node].inputs[0];
+        let shares: Vec<&[u32]> = all.iter().map(|s| s.shares[node].as_deref().unwrap_or_default()).collect();
+        let mut tall = Zeroizing::new(layer.stack.join(&shares));
+        tall.iter_mut().for_each(|word| *word = ring.reduce(*word));
+        tall
+    };
+    let inputs: Vec<_> = linear.layers().iter().map(input).collect();
+    let outputs = linear_he::client(channel, plan, linear, keys, &inputs, rng).await?;
+    for (layer, (shares, cost)) in linear.layers().iter().zip(outputs) {
+        for (i, (shared, share)) in all.iter_mut().zip(shares).enumerate() {
+            shared.shares[layer.node] = Some(share);
+            shared.costs[layer.node] = cost.part(i as u64, linear.count() as u64);
         }
     }
+    // 3. The rest of its shares.
+    all.iter_mut().for_each(|shared| shared.local(plan));
+    Ok(all)
+}
+
+impl Shared {
+    fn masks(plan: &Plan, seed: Seed) -> Self {
+        let graph = &plan.public().graph;
+        let shares = Zeroizing::new(vec![None; graph.nodes.len()]);
+        let mut shared = Self { seed, shares, costs: vec![Cost::default(); plan.rows()] };
+        for (node, choice) in plan.choices().iter().enumerate() {
+            shared.shares[node] = match choice {
+                Choice::Input => {
+                    Some(shared.seed.mask(node, graph.facts[node].bits, graph.nodes[node].len()))
+                }
+                Choice::Garbled(layer) => Some(shared.seed.mask(node, layer.mask_bits, layer.instances)),
+                Choice::Linear(_) | Choice::Local => None,
+            };
+        }
+        shared.local(plan);
+        shared
+    }
+
+    /// Applies the local operations whose inputs are there.
+    fn local(&mut self, plan: &Plan) {
+        for (node, choice) in plan.choices().iter().enumerate() {
+            if let (Choice::Local, None) = (choice, &self.shares[node]) {
+                self.shares[node] = local::apply(&plan.public().graph, node, &self.shares);
+            }
+        }
+    }
+}
+
+/// Offline, second part: the garbled layers of one inference.
+pub(crate) async fn garbled(
+    channel: &mut Channel<Client>,
+    plan: &Plan,
+    shared: Shared,
+    cot: &mut cot::Receiver<Client>,
+) -> Result<ClientMaterial, ProtocolError> {
+    let Shared { seed, shares, mut costs } = shared;
     let share = |node: usize| Zeroizing::new(shares[node].clone().unwrap_or_default());
     // 4. All garbled layers.
     let layers: Vec<_> = plan.garbled().collect();
@@ -80,7 +116,7 @@ pub(crate) async fn offline(
         costs[layer.node] += cost;
         material.push(evaluator);
     }
-    let output = OutputShare(shares[graph.output].clone().unwrap_or_default());
+    let output = OutputShare(shares[plan.public().graph.output].clone().unwrap_or_default());
     Ok(ClientMaterial { seed, tweak, layers: material, output, costs })
 }
 

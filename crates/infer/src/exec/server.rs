@@ -12,28 +12,46 @@ use crate::exec::client::{INPUT, OUTPUT, Shares};
 use crate::exec::material::ServerMaterial;
 use crate::local;
 use crate::masks::Seed;
-use crate::plan::Choice;
+use crate::plan::{Choice, LinearPlan};
+use crate::protocol::linear_he::Keys;
 use crate::protocol::{act_gc, linear_he};
 use crate::served::Served;
 
-/// Offline: everything that does not depend on the input.
-pub(crate) async fn offline(
+/// The server's half of a pre-compute when the linear layers are done.
+pub(crate) struct Shared {
+    seed: Seed,
+    cpu_seconds: Vec<f64>,
+}
+
+/// Offline, first part: the linear layers of `linear.count()` inferences.
+pub(crate) async fn linear(
     channel: &mut Channel<Server>,
     served: &Served,
-    keys: &[PublicKey],
+    linear: &LinearPlan,
+    keys: &Keys<PublicKey>,
+    rng: &mut impl CryptoRng,
+) -> Result<Vec<Shared>, ProtocolError> {
+    let seeds: Vec<Seed> = (0..linear.count()).map(|_| Seed::random(rng)).collect();
+    let mut cpu_seconds = vec![0.0; served.plan().rows()];
+    // 2. All linear layers at once (the numbers are those of the client's half).
+    let costs = linear_he::server(channel, served, linear, keys, &seeds, rng).await?;
+    for (layer, cost) in linear.layers().iter().zip(costs) {
+        cpu_seconds[layer.node] = cost.server_cpu_seconds / linear.count() as f64;
+    }
+    Ok(seeds.into_iter().map(|seed| Shared { seed, cpu_seconds: cpu_seconds.clone() }).collect())
+}
+
+/// Offline, second part: the garbled layers of one inference.
+pub(crate) async fn garbled(
+    channel: &mut Channel<Server>,
+    served: &Served,
+    shared: Shared,
     cot: &mut cot::Sender<Server>,
     rng: &mut impl CryptoRng,
 ) -> Result<ServerMaterial, ProtocolError> {
-    let plan = served.plan();
-    let seed = Seed::random(rng);
-    let mut cpu_seconds = vec![0.0; plan.rows()];
-    // 2. All linear layers at once (the numbers are those of the client's half).
-    let costs = linear_he::server(channel, served, keys, &seed, rng).await?;
-    for (layer, cost) in plan.linear().zip(costs) {
-        cpu_seconds[layer.node] = cost.server_cpu_seconds;
-    }
+    let Shared { seed, mut cpu_seconds } = shared;
     // 4. All garbled layers.
-    let layers: Vec<_> = plan.garbled().collect();
+    let layers: Vec<_> = served.plan().garbled().collect();
     let (_, prepared) = act_gc::prepare_garbler(channel, cot, &layers, &seed, Side::Server, rng).await?;
     let mut decoding = Vec::with_capacity(layers.len());
     for (layer, (bits, cost)) in layers.iter().zip(prepared) {
@@ -67,7 +85,8 @@ pub(crate) async fn online(
                 let words = phineus_kernel::pack::unpack(INPUT.name(), &bytes, len, bits);
                 Some(words.map_err(phineus_net::ChannelError::from)?)
             }
-            Choice::Linear(layer) => {
+            Choice::Linear(index) => {
+                let layer = &plan.linear().layers()[*index];
                 let x = shares[inputs[0]].as_deref().unwrap_or_default();
                 Some(compute(|| linear_he::online(served, layer, &material.seed, x)))
             }

@@ -4,7 +4,7 @@
 //! which holds `x - r`, computes `y = M (x - r) + s + b`; then `y + c = M x + b`, all modulo 2^l (Mishra et al.,
 //! "Delphi", USENIX Security 2020, section 4.1.1, with the encryption of Cheetah, section 3).
 //!
-//! Offline, all layers of a network at once, one round:
+//! Offline, all layers of a network and several inferences at once ([`Stack`](crate::plan::Stack)), one round:
 //! 1. client -> server: a seed, then the bodies of Enc(r), packed by [`Packing`](crate::packing::Packing).
 //! 2. server -> client: for every output polynomial the sum of products with the weights, re-randomised by a fresh
 //!    encryption of zero, flooded, masked by s and switched to a small modulus; only the coefficients that hold
@@ -15,6 +15,7 @@
 //! Security: semi-honest. The server sees RLWE ciphertexts and, online, a uniformly masked input. The client sees
 //! ciphertexts that are independent of M up to 2^-40 (see `phineus_he::noise`), and c, uniform because s is.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use phineus_he::{
@@ -33,7 +34,7 @@ use crate::ProtocolError;
 use crate::clock::{Clock, Side};
 use crate::compute::compute;
 use crate::masks::Seed;
-use crate::plan::{LinearLayer, Plan};
+use crate::plan::{LinearLayer, LinearPlan, Plan, Wanted};
 use crate::report::Cost;
 use crate::served::Served;
 
@@ -44,33 +45,37 @@ const RESPONSES: Step = Step::new("linear.responses");
 /// Ciphertexts per message: bounds what either side holds at once.
 const BATCH: usize = 32;
 
-/// Client: its output share of every linear layer, in order, and what each layer cost.
+/// A party's keys, by parameter set.
+pub(crate) type Keys<K> = BTreeMap<usize, K>;
+
+/// Client: of every linear layer, in order, its output share in each inference, and what the layer cost.
 ///
-/// `inputs` holds its share of each layer's input, in that layer's ring.
+/// `inputs` holds its share of each layer's stacked input, in that layer's ring.
 pub(crate) async fn client(
     channel: &mut Channel<Client>,
     plan: &Plan,
-    keys: &[SecretKey],
+    linear: &LinearPlan,
+    keys: &Keys<SecretKey>,
     inputs: &[Zeroizing<Vec<u32>>],
     rng: &mut impl CryptoRng,
-) -> Result<Vec<(Vec<u32>, Cost)>, ProtocolError> {
+) -> Result<Vec<(Vec<Vec<u32>>, Cost)>, ProtocolError> {
     let seeds = inputs.iter().map(|_| Prg::from_generator(rng)).collect::<Vec<_>>();
     let (tx, rx) = channel.halves();
     let sending = async {
         let mut sent = Vec::with_capacity(inputs.len());
-        for ((layer, input), mut rng) in plan.linear().zip(inputs).zip(seeds) {
+        for ((layer, input), mut rng) in linear.layers().iter().zip(inputs).zip(seeds) {
             let before = tx.bytes();
-            send_requests(tx, plan, layer, &keys[layer.ring], input, &mut rng).await?;
+            send_requests(tx, plan, layer, &keys[&layer.ring], input, &mut rng).await?;
             sent.push(tx.bytes() - before);
         }
         Ok::<_, ProtocolError>(sent)
     };
     let receiving = async {
         let mut received = Vec::with_capacity(inputs.len());
-        for layer in plan.linear() {
+        for layer in linear.layers() {
             let mut clock =
                 Clock::start(Side::Client, Traffic { received: rx.bytes(), ..Traffic::default() });
-            let share = receive_responses(rx, plan, layer, &keys[layer.ring]).await?;
+            let share = receive_responses(rx, plan, layer, &keys[&layer.ring]).await?;
             received.push((share, clock.lap(Traffic { received: rx.bytes(), ..Traffic::default() })));
         }
         Ok::<_, ProtocolError>(received)
@@ -85,23 +90,25 @@ pub(crate) async fn client(
     Ok(received)
 }
 
-/// Server: the other half of [`client`]; its masks s follow from `seed`.
+/// Server: the other half of [`client`]; its masks s follow from `seeds`, one per inference.
 pub(crate) async fn server(
     channel: &mut Channel<Server>,
     served: &Served,
-    keys: &[PublicKey],
-    seed: &Seed,
+    linear: &LinearPlan,
+    keys: &Keys<PublicKey>,
+    seeds: &[Seed],
     rng: &mut impl CryptoRng,
 ) -> Result<Vec<Cost>, ProtocolError> {
     let plan = served.plan();
     let mut clock = Clock::start(Side::Server, channel.traffic());
     let mut costs = Vec::new();
-    for layer in plan.linear() {
+    for layer in linear.layers() {
         // 1. Requests.
         let params = &plan.rings()[layer.ring];
         let requests = receive_requests(channel, layer, params).await?;
         // 2. Responses, block by block of outputs that share their weights.
-        let mask = Zeroizing::new(seed.mask(layer.node, layer.bits, layer.conv.output_len()));
+        let one = |seed: &Seed| Zeroizing::new(seed.mask(layer.node, layer.bits, layer.conv.output_len()));
+        let masks: Vec<_> = seeds.iter().map(one).collect();
         let tiles = layer.packing.tiles();
         let blocks: Vec<usize> = (0..layer.packing.outputs() / tiles).collect();
         for blocks in blocks.chunks(BATCH.div_ceil(tiles)) {
@@ -109,7 +116,7 @@ pub(crate) async fn server(
             let responses = compute(|| {
                 work.into_par_iter()
                     .map(|(block, mut rng)| {
-                        respond_block(served, layer, &requests, &keys[layer.ring], &mask, block, &mut rng)
+                        respond_block(served, layer, &requests, &keys[&layer.ring], &masks, block, &mut rng)
                     })
                     .collect::<Result<Vec<Vec<u8>>, ProtocolError>>()
             })?;
@@ -186,7 +193,7 @@ fn respond_block(
     layer: &LinearLayer,
     requests: &[Ciphertext],
     key: &PublicKey,
-    mask: &[u32],
+    masks: &[Zeroizing<Vec<u32>>],
     block: usize,
     rng: &mut Prg,
 ) -> Result<Vec<u8>, ProtocolError> {
@@ -204,10 +211,10 @@ fn respond_block(
     }
     let mut bytes = Vec::new();
     for (tile, sum) in sums.into_iter().enumerate() {
-        let wanted = layer.packing.positions(first + tile);
-        let positions: Vec<u32> = wanted.iter().map(|(coefficient, _)| *coefficient).collect();
-        let masks =
-            Zeroizing::new(wanted.iter().map(|(_, element)| mask[*element as usize]).collect::<Vec<u32>>());
+        let wanted = layer.wanted(first + tile);
+        let positions: Vec<u32> = wanted.iter().map(|w| w.coefficient).collect();
+        let mask = |w: &Wanted| masks[w.inference][w.element as usize];
+        let masks = Zeroizing::new(wanted.iter().map(mask).collect::<Vec<u32>>());
         let response = respond(sum, key, &positions, &masks, &layer.spec, rng)?;
         response.encode(&mut bytes);
     }
@@ -219,12 +226,12 @@ async fn receive_responses(
     plan: &Plan,
     layer: &LinearLayer,
     key: &SecretKey,
-) -> Result<Vec<u32>, ProtocolError> {
-    let mut share = vec![0; layer.conv.output_len()];
+) -> Result<Vec<Vec<u32>>, ProtocolError> {
+    let mut shares = vec![vec![0; layer.conv.output_len()]; layer.stack.count()];
     let tiles = layer.packing.tiles();
     for block in 0..layer.packing.outputs() / tiles {
-        let wanted: Vec<Vec<(u32, u32)>> =
-            (block * tiles..(block + 1) * tiles).map(|o| layer.packing.positions(o)).collect();
+        let wanted: Vec<Vec<Wanted>> =
+            (block * tiles..(block + 1) * tiles).map(|o| layer.wanted(o)).collect();
         let shapes: Vec<ResponseShape> =
             wanted.iter().map(|w| response_shape(plan, layer, w.len())).collect();
         let bytes = rx.recv_bytes(RESPONSES, shapes.iter().map(Response::wire_len).sum()).await?;
@@ -236,9 +243,9 @@ async fn receive_responses(
             rest = tail;
         }
         let decrypted = compute(|| {
-            let decrypt = |((part, shape), wanted): ((&&[u8], &ResponseShape), &Vec<(u32, u32)>)| {
+            let decrypt = |((part, shape), wanted): ((&&[u8], &ResponseShape), &Vec<Wanted>)| {
                 let response = Response::decode(part, shape).map_err(phineus_net::ChannelError::from)?;
-                let positions: Vec<u32> = wanted.iter().map(|(coefficient, _)| *coefficient).collect();
+                let positions: Vec<u32> = wanted.iter().map(|w| w.coefficient).collect();
                 Ok(key.decrypt(&response, &positions, &layer.spec)?)
             };
             parts
@@ -249,12 +256,12 @@ async fn receive_responses(
                 .collect::<Result<Vec<Vec<u32>>, ProtocolError>>()
         })?;
         for (words, wanted) in decrypted.iter().zip(&wanted) {
-            for (word, (_, element)) in words.iter().zip(wanted) {
-                share[*element as usize] = *word;
+            for (word, wanted) in words.iter().zip(wanted) {
+                shares[wanted.inference][wanted.element as usize] = *word;
             }
         }
     }
-    Ok(share)
+    Ok(shares)
 }
 
 /// Bytes that a layer moves offline, as the client counts them.
@@ -262,13 +269,25 @@ pub(crate) fn predict(plan: &Plan, layer: &LinearLayer) -> Traffic {
     let packing = &layer.packing;
     let requests = packing.inputs() * Poly::<Eval>::wire_len(&plan.rings()[layer.ring]);
     let responses: usize = (0..packing.outputs())
-        .map(|o| Response::wire_len(&response_shape(plan, layer, packing.positions(o).len())))
+        .map(|o| Response::wire_len(&response_shape(plan, layer, layer.wanted(o).len())))
         .sum();
     let frames = packing.inputs().div_ceil(BATCH) + 1;
     Traffic {
         sent: (32 + requests + frames * FRAME_HEADER) as u64,
         received: (responses + packing.outputs() / packing.tiles() * FRAME_HEADER) as u64,
         rounds: 0,
+    }
+}
+
+impl LinearLayer {
+    /// Where output polynomial `o` holds results.
+    pub(crate) fn wanted(&self, o: usize) -> Vec<Wanted> {
+        let positions = self.packing.positions(o).into_iter();
+        let wanted = |(coefficient, element)| {
+            let (inference, element) = self.stack.split(element)?;
+            Some(Wanted { coefficient, inference, element })
+        };
+        positions.filter_map(wanted).collect()
     }
 }
 

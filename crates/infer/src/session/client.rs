@@ -1,5 +1,6 @@
 //! The client's end.
 
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use phineus_he::SecretKey;
@@ -18,7 +19,8 @@ use crate::ProtocolError;
 use crate::clock::{Clock, Side};
 use crate::exec;
 use crate::exec::material::ClientMaterial;
-use crate::plan::Plan;
+use crate::plan::{LinearPlan, Plan};
+use crate::protocol::linear_he::Keys;
 use crate::report::{Footprint, Output, Report};
 use crate::store::PrepId;
 
@@ -34,7 +36,7 @@ pub struct Session {
 
 /// Made by the first pre-compute of a session.
 struct Setup {
-    keys: Vec<SecretKey>,
+    keys: Keys<SecretKey>,
     cot: cot::Receiver<Client>,
 }
 
@@ -123,7 +125,27 @@ impl Session {
     /// # Errors
     /// [`ProtocolError`]; the session is over then.
     pub async fn prepare(&mut self) -> Result<Prepared, ProtocolError> {
-        let result = self.try_prepare().await;
+        let mut one = None;
+        self.prepare_many(1, |prepared| {
+            one = Some(prepared);
+            Ok(())
+        })
+        .await?;
+        one.ok_or(ProtocolError::Material)
+    }
+
+    /// The offline phase of `count` inferences, at most [`MAX_BULK`](crate::plan::MAX_BULK): their linear layers
+    /// together, which costs less time and traffic each, then their garbled layers one after the other. Each
+    /// pre-compute goes to `keep` as soon as it is complete.
+    ///
+    /// # Errors
+    /// [`ProtocolError`], also from `keep`; the session is over then, and what was kept stays valid.
+    pub async fn prepare_many(
+        &mut self,
+        count: usize,
+        keep: impl FnMut(Prepared) -> Result<(), ProtocolError>,
+    ) -> Result<(), ProtocolError> {
+        let result = self.try_prepare(count, keep).await;
         self.conclude(result).await
     }
 
@@ -158,42 +180,57 @@ impl Session {
         result
     }
 
-    async fn try_prepare(&mut self) -> Result<Prepared, ProtocolError> {
+    async fn try_prepare(
+        &mut self,
+        count: usize,
+        mut keep: impl FnMut(Prepared) -> Result<(), ProtocolError>,
+    ) -> Result<(), ProtocolError> {
         if self.over {
             return Err(ProtocolError::Over);
         }
+        let plan = self.plan.clone();
+        let bulk = if count == 1 { None } else { Some(plan.bulk(count)?) };
+        let linear = bulk.as_ref().unwrap_or(plan.linear());
         let mut clock = Clock::start(Side::Client, self.channel.traffic());
-        self.channel.send(COMMAND, &Command::Prepare).await?;
-        let mut setup = match self.setup.take() {
-            Some(setup) => setup,
-            None => self.set_up().await?,
-        };
-        // Set-up belongs to the last row, the output: every other row is a layer.
-        let before = clock.lap(self.channel.traffic());
-        let offline =
-            exec::client::offline(&mut self.channel, &self.plan, &setup.keys, &mut setup.cot, &mut self.rng);
-        let mut material = offline.await?;
-        clock.lap(self.channel.traffic());
-        let id = self.channel.recv_bytes(READY, 16).await?;
-        let after = clock.lap(self.channel.traffic());
-        if let Some(cost) = material.costs.last_mut() {
-            *cost += before;
-            *cost += after;
+        self.channel.send(COMMAND, &Command::Prepare(count as u32)).await?;
+        self.set_up(linear).await?;
+        // What the session itself costs goes to the last row, the output: every other row is a layer.
+        let mut session = clock.lap(self.channel.traffic());
+        let Some(setup) = &mut self.setup else { return Err(ProtocolError::Over) };
+        let halves =
+            exec::client::linear(&mut self.channel, &plan, linear, &setup.keys, &mut self.rng).await?;
+        for half in halves {
+            let mut material = exec::client::garbled(&mut self.channel, &plan, half, &mut setup.cot).await?;
+            clock.lap(self.channel.traffic());
+            let id = self.channel.recv_bytes(READY, 16).await?;
+            session += clock.lap(self.channel.traffic());
+            if let Some(cost) = material.costs.last_mut() {
+                *cost += std::mem::take(&mut session);
+            }
+            keep(Prepared { id: PrepId::from_bytes(id.try_into().unwrap_or_default()), material })?;
+            clock.lap(self.channel.traffic());
         }
-        self.setup = Some(setup);
-        Ok(Prepared { id: PrepId::from_bytes(id.try_into().unwrap_or_default()), material })
+        Ok(())
     }
 
-    async fn set_up(&mut self) -> Result<Setup, ProtocolError> {
-        let rng = &mut self.rng;
-        let keys: Vec<SecretKey> =
-            self.plan.rings().iter().map(|ring| SecretKey::generate(ring, rng)).collect();
-        for key in &keys {
-            self.channel.send(KEYS, &key.public_key(rng)).await?;
+    /// Sends the keys that `linear` needs and the server does not have; the first time, also runs the base OTs.
+    async fn set_up(&mut self, linear: &LinearPlan) -> Result<(), ProtocolError> {
+        let mut keys = self.setup.as_mut().map(|setup| std::mem::take(&mut setup.keys)).unwrap_or_default();
+        for ring in linear.used() {
+            if let Entry::Vacant(missing) = keys.entry(ring) {
+                let key = missing.insert(SecretKey::generate(&self.plan.rings()[ring], &mut self.rng));
+                self.channel.send(KEYS, &key.public_key(&mut self.rng)).await?;
+            }
         }
         self.channel.flush().await?;
-        let cot = cot::Receiver::setup(&mut self.channel, &self.id, rng).await?;
-        Ok(Setup { keys, cot })
+        match &mut self.setup {
+            Some(setup) => setup.keys = keys,
+            None => {
+                let cot = cot::Receiver::setup(&mut self.channel, &self.id, &mut self.rng).await?;
+                self.setup = Some(Setup { keys, cot });
+            }
+        }
+        Ok(())
     }
 
     async fn try_infer(&mut self, prepared: Prepared, input: &[i32]) -> Result<Inference, ProtocolError> {

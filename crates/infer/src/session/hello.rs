@@ -90,8 +90,8 @@ impl Wire for Hello {
 /// What the client may ask for once the plan is agreed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Command {
-    /// Make a pre-compute.
-    Prepare,
+    /// Make so many pre-computes, their linear layers together.
+    Prepare(u32),
     /// Run an inference on the pre-compute of this id.
     Infer([u8; 16]),
     /// Nothing more.
@@ -108,7 +108,11 @@ impl Wire for Command {
 
     fn encode(&self, out: &mut Vec<u8>) {
         let (code, id) = match self {
-            Self::Prepare => (1, [0; 16]),
+            Self::Prepare(count) => {
+                let mut argument = [0; 16];
+                argument[..4].copy_from_slice(&count.to_le_bytes());
+                (1, argument)
+            }
             Self::Infer(id) => (2, *id),
             Self::Bye => (3, [0; 16]),
         };
@@ -121,7 +125,9 @@ impl Wire for Command {
         let mut id = [0; 16];
         id.copy_from_slice(&bytes[1..]);
         match (bytes[0], id) {
-            (1, [0, ..]) if id == [0; 16] => Ok(Self::Prepare),
+            (1, [a, b, c, d, rest @ ..]) if rest == [0; 12] => {
+                Ok(Self::Prepare(u32::from_le_bytes([a, b, c, d])))
+            }
             (2, id) => Ok(Self::Infer(id)),
             (3, [0, ..]) if id == [0; 16] => Ok(Self::Bye),
             _ => Err(PeerMisbehaved::Invalid { what: Self::NAME, reason: "unknown command" }),
@@ -159,7 +165,8 @@ mod tests {
 
     #[test]
     fn commands_have_one_encoding() {
-        for command in [Command::Prepare, Command::Infer([9; 16]), Command::Bye] {
+        for command in [Command::Prepare(1), Command::Prepare(70_000), Command::Infer([9; 16]), Command::Bye]
+        {
             let mut bytes = Vec::new();
             command.encode(&mut bytes);
             assert_eq!(Command::decode(&bytes, &()).unwrap(), command);

@@ -1,5 +1,6 @@
 //! The server's end.
 
+use std::collections::btree_map::Entry;
 use std::fmt;
 use std::sync::Arc;
 
@@ -16,6 +17,8 @@ use super::{hex, session_id};
 use crate::ProtocolError;
 use crate::exec;
 use crate::exec::material::ServerMaterial;
+use crate::plan::LinearPlan;
+use crate::protocol::linear_he::Keys;
 use crate::report::Footprint;
 use crate::served::{Catalogue, Served};
 use crate::store::{PrepId, Store};
@@ -41,7 +44,7 @@ impl fmt::Display for Summary {
 
 /// Made by the first pre-compute of a session.
 struct Setup {
-    keys: Vec<PublicKey>,
+    keys: Keys<PublicKey>,
     cot: cot::Sender<Server>,
 }
 
@@ -85,19 +88,18 @@ async fn converse(
     loop {
         match channel.recv::<Command>(COMMAND, &()).await? {
             Command::Bye => return Ok(()),
-            Command::Prepare => {
-                let mut ready = match setup.take() {
-                    Some(ready) => ready,
-                    None => set_up(channel, &served, &session, rng).await?,
-                };
-                let material =
-                    exec::server::offline(channel, &served, &ready.keys, &mut ready.cot, rng).await?;
-                setup = Some(ready);
-                let id = PrepId::random(rng);
-                store.put(plan.digest(), id, &material.to_bytes())?;
-                channel.send_bytes(READY, id.bytes()).await?;
-                channel.flush().await?;
-                summary.prepared += 1;
+            Command::Prepare(count) => {
+                let bulk = if count == 1 { None } else { Some(plan.bulk(count as usize)?) };
+                let linear = bulk.as_ref().unwrap_or(plan.linear());
+                let ready = set_up(channel, &served, linear, &session, &mut setup, rng).await?;
+                for half in exec::server::linear(channel, &served, linear, &ready.keys, rng).await? {
+                    let material = exec::server::garbled(channel, &served, half, &mut ready.cot, rng).await?;
+                    let id = PrepId::random(rng);
+                    store.put(plan.digest(), id, &material.to_bytes())?;
+                    channel.send_bytes(READY, id.bytes()).await?;
+                    channel.flush().await?;
+                    summary.prepared += 1;
+                }
             }
             Command::Infer(id) => {
                 let record = store.take(plan.digest(), PrepId::from_bytes(id))?;
@@ -142,16 +144,24 @@ async fn agree(
     Ok((served, id))
 }
 
-async fn set_up(
+/// Receives the keys that `linear` needs and this side does not have; the first time, also runs the base OTs.
+async fn set_up<'s>(
     channel: &mut Channel<Server>,
     served: &Served,
+    linear: &LinearPlan,
     session: &[u8; 32],
+    setup: &'s mut Option<Setup>,
     rng: &mut Prg,
-) -> Result<Setup, ProtocolError> {
-    let mut keys = Vec::new();
-    for ring in served.plan().rings() {
-        keys.push(channel.recv::<PublicKey>(KEYS, ring).await?);
+) -> Result<&'s mut Setup, ProtocolError> {
+    let mut keys = setup.as_mut().map(|setup| std::mem::take(&mut setup.keys)).unwrap_or_default();
+    for ring in linear.used() {
+        if let Entry::Vacant(missing) = keys.entry(ring) {
+            missing.insert(channel.recv::<PublicKey>(KEYS, &served.plan().rings()[ring]).await?);
+        }
     }
-    let cot = cot::Sender::setup(channel, session, Delta::random(rng), rng).await?;
-    Ok(Setup { keys, cot })
+    let cot = match setup.take() {
+        Some(setup) => setup.cot,
+        None => cot::Sender::setup(channel, session, Delta::random(rng), rng).await?,
+    };
+    Ok(setup.insert(Setup { keys, cot }))
 }
