@@ -21,7 +21,9 @@ impl Stack {
     #[must_use]
     pub fn new(conv: Conv, count: usize) -> Self {
         let [top, _, bottom, _] = conv.pads;
-        let distance = (conv.input[0] + top.max(bottom)).next_multiple_of(conv.stride[0].max(1));
+        let stride = conv.stride[0].max(1);
+        // The second operand matters only for padding that some outputs alone read.
+        let distance = (conv.input[0] + top.max(bottom)).max(conv.output()[0] * stride).next_multiple_of(stride);
         Self { conv, count, distance }
     }
 
