@@ -10,7 +10,7 @@ use phineus_net::FRAME_HEADER;
 use crate::plan::Plan;
 use crate::report::Report;
 
-/// Enters the bytes of the masked input and of the opened output.
+/// Enters the bytes of the masked input, and the bytes and the wait of the opened output.
 pub(crate) fn predict(plan: &Plan, report: &mut Report) {
     let graph = &plan.public().graph;
     let message =
@@ -20,5 +20,6 @@ pub(crate) fn predict(plan: &Plan, report: &mut Report) {
     }
     if let (None, Some(output)) = (plan.argmax(), report.layers.last_mut()) {
         output.online.server_to_client_bytes = message(graph.output);
+        output.online.rounds = 1;
     }
 }

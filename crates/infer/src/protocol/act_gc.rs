@@ -268,7 +268,9 @@ pub(crate) async fn evaluator<R: Role>(
     match &material.decoding {
         Some(decoding) => {
             colours.xor_assign(decoding);
-            Ok(colours.to_words(layer.circuit.outputs()))
+            // Of a single value the arg-max is known: there is nothing to decode.
+            let bits = layer.circuit.outputs();
+            Ok(if bits == 0 { Vec::new() } else { colours.to_words(bits) })
         }
         None => {
             // 4. Colours.

@@ -1,0 +1,197 @@
+//! The private result equals the clear-text reference bit for bit, and every layer moves exactly the bytes that the
+//! plan foretells.
+
+use phineus_he::PublicKey;
+use phineus_infer::plan::Plan;
+use phineus_infer::report::{Cost, Report};
+use phineus_infer::session::client::Session;
+use phineus_kernel::wire::Wire as _;
+use phineus_model::fixed::{Model, Op, Reveal};
+use phineus_model::{reference, zoo};
+use phineus_mpc::ot::cot;
+use phineus_net::{FRAME_HEADER, tcp};
+use tokio::net::TcpListener;
+
+use crate::nets;
+use crate::party::{Host, connect, input};
+
+const FRAME: u64 = FRAME_HEADER as u64;
+/// A command, its frame included.
+const COMMAND: u64 = FRAME + 17;
+
+/// Bytes and rounds only.
+fn traffic(cost: &Cost) -> [u64; 3] {
+    [cost.client_to_server_bytes, cost.server_to_client_bytes, cost.rounds]
+}
+
+fn plus(a: [u64; 3], b: [u64; 3]) -> [u64; 3] {
+    std::array::from_fn(|i| a[i] + b[i])
+}
+
+/// What a session adds to the offline phase of its first pre-compute: the command, a key per parameter set in use,
+/// the base transfers, the id at the end.
+fn first_offline(plan: &Plan) -> [u64; 3] {
+    let used = plan.linear().used();
+    let keys: u64 = used.iter().map(|r| FRAME + PublicKey::wire_len(&plan.rings()[*r]) as u64).sum();
+    let base = cot::setup_cost();
+    [COMMAND + keys + base.receiver_to_sender, base.sender_to_receiver + FRAME + 16, 1]
+}
+
+/// The same for a later one.
+const LATER_OFFLINE: [u64; 3] = [COMMAND, FRAME + 16, 0];
+/// What it adds before the input: the id of the pre-compute, and the word to go.
+const START: [u64; 3] = [COMMAND, FRAME, 1];
+
+/// What it adds after the output: sizes and the server's times, two per row.
+fn end(plan: &Plan) -> [u64; 3] {
+    [0, FRAME + 16 + 16 * plan.rows() as u64, 0]
+}
+
+fn assert_as_foretold(plan: &Plan, report: &Report, session_offline: [u64; 3]) {
+    let predicted = plan.predicted();
+    let rows = report.layers.len();
+    assert_eq!(rows, plan.rows());
+    assert_eq!(rows, predicted.layers.len());
+    for (i, (real, foretold)) in report.layers.iter().zip(&predicted.layers).enumerate() {
+        assert_eq!(
+            (&real.name, &real.op, &real.protocol),
+            (&foretold.name, &foretold.op, &foretold.protocol)
+        );
+        let (mut offline, mut online) = (traffic(&foretold.offline), traffic(&foretold.online));
+        if i == 0 {
+            online = plus(online, START);
+        }
+        if i + 1 == rows {
+            offline = plus(offline, session_offline);
+            online = plus(online, end(plan));
+        }
+        let at = format!("{}: row {i} ({} {})", report.model, real.name, real.op);
+        assert_eq!(traffic(&real.offline), offline, "offline of {at}");
+        assert_eq!(traffic(&real.online), online, "online of {at}");
+    }
+    let sum = |phase: fn(&phineus_infer::report::Layer) -> &Cost| {
+        report.layers.iter().map(|l| traffic(phase(l))).fold([0; 3], plus)
+    };
+    assert_eq!(traffic(&report.offline), sum(|l| &l.offline));
+    assert_eq!(traffic(&report.online), sum(|l| &l.online));
+}
+
+/// Runs `inputs` inferences in a session and compares everything.
+async fn assert_exact(session: &mut Session, model: &Model, seeds: impl Iterator<Item = u64>) {
+    let plan = session.plan().clone();
+    let mut total = session.traffic();
+    for (i, seed) in seeds.enumerate() {
+        let x = input(model, seed);
+        let prepared = session.prepare().await.unwrap();
+        let stored = prepared.to_bytes().len() as u64;
+        let inference = session.infer(prepared, &x).await.unwrap();
+        assert_eq!(inference.values, reference::run(model, &x).unwrap(), "{}, input {seed}", model.name);
+        let report = inference.report;
+        assert_as_foretold(&plan, &report, if i == 0 { first_offline(&plan) } else { LATER_OFFLINE });
+        assert_eq!(report.client.stored_bytes, stored);
+        assert!(report.server.stored_bytes > 0);
+        // Nothing crosses the connection that no row accounts for.
+        let crossed = session.traffic() - total;
+        total = session.traffic();
+        let both = plus(traffic(&report.offline), traffic(&report.online));
+        assert_eq!([crossed.sent, crossed.received, crossed.rounds], both);
+    }
+}
+
+async fn in_memory(model: Model, inputs: u64) {
+    let host = Host::of([model.clone()]);
+    let (mut session, server) = host.connect().await;
+    assert_exact(&mut session, &model, 0..inputs).await;
+    session.close().await.unwrap();
+    let summary = server.await.unwrap().unwrap();
+    assert_eq!((summary.prepared as u64, summary.served as u64), (inputs, inputs));
+    assert!(host.store.list(host.plan().digest()).unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_pattern_is_exact_and_moves_the_bytes_foretold() {
+    for model in nets::patterns() {
+        in_memory(model, 4).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dense_layer_alone_reveals_logits_or_one_index() {
+    for outputs in [1, 2, 10] {
+        for reveal in [Reveal::Logits, Reveal::ArgMax] {
+            in_memory(nets::dense_only(outputs, reveal), 3).await;
+        }
+    }
+}
+
+/// A runtime of one thread, on which heavy work runs in place.
+#[tokio::test]
+async fn one_thread_suffices() {
+    in_memory(nets::tiny("tiny"), 2).await;
+}
+
+#[test]
+fn patterns_are_what_they_are_called() {
+    let models = nets::patterns();
+    let find = |name: &str| models.iter().find(|m| m.name == name).unwrap();
+    let has = |name: &str, wanted: fn(&Op) -> bool| {
+        assert!(find(name).graph.nodes.iter().any(|n| wanted(&n.op)), "{name}");
+    };
+    has("stride, padding, groups, dilation", |op| matches!(op, Op::Linear { conv, .. } if conv.groups == 2));
+    has("residual with projection", |op| matches!(op, Op::Add { .. }));
+    has("residual with projection", |op| matches!(op, Op::SumPool(_)));
+    has("shortcut of slices and zeros", |op| matches!(op, Op::Slice { .. }));
+    has("shortcut of slices and zeros", |op| matches!(op, Op::Pad { .. }));
+    has(
+        "overlapping maxima",
+        |op| matches!(op, Op::Act(a) if a.max_pool.is_some_and(|w| w.stride < w.kernel)),
+    );
+    has("averages and a join", |op| matches!(op, Op::Concat));
+    has("quadratic activations", |op| matches!(op, Op::Act(a) if a.quadratic.is_some()));
+    has("signed rescale", |op| matches!(op, Op::Act(a) if a.rescale.lo < 0));
+    let widest = find("wide rings").graph.facts.iter().map(|f| f.bits).max().unwrap();
+    assert!(widest >= 27, "{widest}");
+    let narrowest = find("narrow rings").graph.facts.iter().map(|f| f.bits).min().unwrap();
+    assert!(narrowest <= 4, "{narrowest}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_network_of_the_literature_runs_over_tcp() {
+    let graph = zoo::build("lola-mnist-relu", 5).unwrap();
+    let model = nets::compile(&graph, &phineus_model::quantize::Options::default());
+    let host = Host::of([model.clone()]);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let accepted = tokio::spawn(async move { listener.accept().await.unwrap().0 });
+    let client = tcp::connect(address, std::time::Duration::from_secs(10)).await.unwrap();
+    let server = host.serve(tcp::from_stream(accepted.await.unwrap()).unwrap());
+    let mut session = connect(client, &model.name, None).await.unwrap();
+    assert_exact(&mut session, &model, 1..4).await;
+    let traffic = session.traffic();
+    session.close().await.unwrap();
+    let summary = server.await.unwrap().unwrap();
+    // The goodbye is the client's last word.
+    assert_eq!(summary.traffic.received, traffic.sent + COMMAND);
+    assert_eq!(summary.traffic.sent, traffic.received);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_input_that_does_not_fit_is_refused_and_the_session_goes_on() {
+    let model = nets::tiny("tiny");
+    let host = Host::of([model.clone()]);
+    let (mut session, server) = host.connect().await;
+    for bad in [vec![], vec![0; 5], vec![i32::MAX; 4], vec![-1; 4]] {
+        let prepared = session.prepare().await.unwrap();
+        let error = session.infer(prepared, &bad).await.unwrap_err();
+        assert!(matches!(error, phineus_infer::ProtocolError::Input { expected: 4, .. }), "{error}");
+    }
+    assert_exact_after(&mut session, &model).await;
+    session.close().await.unwrap();
+    server.await.unwrap().unwrap();
+}
+
+async fn assert_exact_after(session: &mut Session, model: &Model) {
+    let prepared = session.prepare().await.unwrap();
+    let x = input(model, 9);
+    assert_eq!(session.infer(prepared, &x).await.unwrap().values, reference::run(model, &x).unwrap());
+}

@@ -1,0 +1,7 @@
+//! Whole sessions between a client and a server: exact results, exact traffic, and every way the other side can
+//! misbehave.
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+mod end_to_end;
+mod nets;
+mod party;

@@ -1,0 +1,197 @@
+//! Small networks, one for every pattern that the executor knows.
+
+use phineus_model::fixed::{Model, Preprocess, Reveal};
+use phineus_model::float::{Builder, Graph, Head, Op};
+use phineus_model::graph::{Conv, NodeId, Window};
+use phineus_model::quantize::{Options, quantize};
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+
+/// A float network under construction, with seeded weights of a sensible size.
+pub(crate) struct Net {
+    builder: Builder,
+    rng: StdRng,
+}
+
+impl Net {
+    pub(crate) fn new(name: &str, shape: &[usize]) -> Self {
+        let builder = Builder::new(name, "input", shape).unwrap();
+        Self { builder, rng: StdRng::seed_from_u64(1) }
+    }
+
+    pub(crate) fn push(&mut self, op: Op, inputs: &[NodeId]) -> NodeId {
+        let name = format!("n{}", self.builder.nodes().len());
+        self.builder.push(&name, op, inputs).unwrap()
+    }
+
+    fn linear(&mut self, x: NodeId, conv: Conv) -> NodeId {
+        let size = (3.0 / conv.weights_per_output() as f32).sqrt();
+        let mut numbers = |count: usize, size: f32| -> Vec<f32> {
+            (0..count).map(|_| self.rng.random_range(-size..size)).collect()
+        };
+        let (weights, bias) = (numbers(conv.weight_len(), size), numbers(conv.out_channels, 0.1));
+        self.push(Op::Linear { conv, weights, bias }, &[x])
+    }
+
+    /// A convolution of `x` with the shape of `like`, whose input image follows from `x`.
+    fn conv(&mut self, x: NodeId, like: Conv) -> NodeId {
+        let &[channels, h, w] = &self.builder.nodes()[x].shape[..] else { panic!("no image") };
+        self.linear(x, Conv { in_channels: channels, input: [h, w], ..like })
+    }
+
+    /// A dense layer behind a flattening.
+    pub(crate) fn dense(&mut self, x: NodeId, outputs: usize) -> NodeId {
+        let len = self.builder.nodes()[x].len();
+        let flat = match self.builder.nodes()[x].shape.len() {
+            1 => x,
+            _ => {
+                let name = format!("n{}", self.builder.nodes().len());
+                self.builder.reshape(&name, x, &[len]).unwrap()
+            }
+        };
+        self.linear(flat, Conv::dense(len, outputs))
+    }
+
+    pub(crate) fn relu(&mut self, x: NodeId) -> NodeId {
+        self.push(Op::Clip { lo: 0.0, hi: f32::INFINITY }, &[x])
+    }
+
+    pub(crate) fn finish(self, output: NodeId) -> Graph {
+        self.builder.finish(output, Head::Logits).unwrap()
+    }
+}
+
+/// A square kernel with padding that keeps the image at stride 1.
+fn same(out_channels: usize, kernel: usize) -> Conv {
+    Conv { kernel: [kernel; 2], pads: [kernel / 2; 4], ..Conv::dense(1, out_channels) }
+}
+
+fn window(kernel: usize, stride: usize, pad: usize) -> Window {
+    Window { kernel: [kernel; 2], stride: [stride; 2], pads: [pad; 4], ceil: false }
+}
+
+/// Quantised on uniform inputs in [0, 1].
+pub(crate) fn compile(graph: &Graph, options: &Options) -> Model {
+    let mut rng = StdRng::seed_from_u64(2);
+    let len = graph.nodes[0].len();
+    let samples: Vec<Vec<f32>> =
+        (0..8).map(|_| (0..len).map(|_| rng.random_range(0.0..1.0)).collect()).collect();
+    let channels = if let [c, _, _] = graph.nodes[0].shape[..] { c } else { 1 };
+    let preprocess = Preprocess { mean: vec![0.0; channels], std: vec![1.0; channels], bgr: false };
+    quantize(graph, &samples, preprocess, options).unwrap()
+}
+
+/// The smallest network with every kind of message: two dense layers and an activation.
+pub(crate) fn tiny(name: &str) -> Model {
+    let mut net = Net::new(name, &[4]);
+    let x = net.dense(0, 3);
+    let x = net.relu(x);
+    let x = net.dense(x, 2);
+    compile(&net.finish(x), &Options::default())
+}
+
+/// One dense layer and its result, revealed as stated.
+pub(crate) fn dense_only(outputs: usize, reveal: Reveal) -> Model {
+    let mut net = Net::new("dense", &[12]);
+    let x = net.dense(0, outputs);
+    compile(&net.finish(x), &Options { reveal, ..Options::default() })
+}
+
+/// Every pattern in a small network of its own.
+pub(crate) fn patterns() -> Vec<Model> {
+    let plain = Options::default();
+    let mut models = Vec::new();
+    let mut add = |name: &str, shape: &[usize], options: &Options, build: fn(&mut Net) -> NodeId| {
+        let mut net = Net::new(name, shape);
+        let output = build(&mut net);
+        models.push(compile(&net.finish(output), options));
+    };
+    add("stride, padding, groups, dilation", &[4, 9, 7], &plain, |net| {
+        let uneven = Conv { stride: [2, 1], pads: [1, 2, 0, 1], groups: 2, ..same(6, 3) };
+        let x = net.conv(0, uneven);
+        let x = net.relu(x);
+        let x = net.conv(x, Conv { dilation: [2, 2], pads: [2; 4], ..same(2, 3) });
+        let x = net.relu(x);
+        net.dense(x, 5)
+    });
+    add("residual with projection", &[3, 8, 8], &plain, |net| {
+        let x = net.conv(0, same(4, 3));
+        let x = net.relu(x);
+        let main = net.conv(x, Conv { stride: [2, 2], ..same(6, 3) });
+        let main = net.relu(main);
+        let main = net.conv(main, same(6, 3));
+        let short = net.conv(x, Conv { stride: [2, 2], ..same(6, 1) });
+        let sum = net.push(Op::Add, &[main, short]);
+        let sum = net.relu(sum);
+        let mean = net.push(Op::AvgPool { window: window(4, 4, 0), count_pad: false }, &[sum]);
+        net.dense(mean, 4)
+    });
+    add("shortcut of slices and zeros", &[2, 6, 6], &plain, |net| {
+        let x = net.conv(0, same(3, 3));
+        let x = net.relu(x);
+        let main = net.conv(x, Conv { stride: [2, 2], ..same(6, 3) });
+        let short = net.push(Op::Slice { ranges: vec![(0, 3, 1), (0, 6, 2), (0, 6, 2)] }, &[x]);
+        let short = net.push(Op::Pad { pads: [[1, 2], [0, 0], [0, 0]] }, &[short]);
+        let sum = net.push(Op::Add, &[main, short]);
+        let sum = net.relu(sum);
+        net.dense(sum, 3)
+    });
+    add("overlapping maxima", &[2, 9, 9], &plain, |net| {
+        let x = net.conv(0, same(3, 3));
+        let x = net.relu(x);
+        let x = net.push(Op::MaxPool(window(3, 2, 1)), &[x]);
+        let x = net.conv(x, same(2, 3));
+        let x = net.push(Op::MaxPool(window(2, 2, 0)), &[x]);
+        let x = net.relu(x);
+        net.dense(x, 3)
+    });
+    add("averages and a join", &[2, 8, 8], &plain, |net| {
+        let left = net.conv(0, same(2, 1));
+        let left = net.relu(left);
+        let right = net.conv(0, same(3, 3));
+        let right = net.relu(right);
+        let joined = net.push(Op::Concat, &[left, right]);
+        let x = net.push(Op::AvgPool { window: window(2, 2, 0), count_pad: false }, &[joined]);
+        let x = net.conv(x, same(4, 3));
+        let x = net.relu(x);
+        let x = net.push(Op::AvgPool { window: window(4, 4, 0), count_pad: false }, &[x]);
+        net.dense(x, 3)
+    });
+    add("quadratic activations", &[1, 6, 6], &plain, |net| {
+        let x = net.conv(0, same(3, 3));
+        let x = net.push(Op::Poly { coefficients: vec![0.0, 0.0, 1.0] }, &[x]);
+        let x = net.conv(x, Conv { stride: [2, 2], ..same(3, 3) });
+        let x = net.push(Op::Poly { coefficients: vec![0.25, 0.5, 0.125] }, &[x]);
+        net.dense(x, 4)
+    });
+    add("signed rescale", &[3, 5, 5], &plain, |net| {
+        let x = net.conv(0, same(4, 3));
+        let x = net.conv(x, same(4, 1));
+        let x = net.dense(x, 6);
+        net.dense(x, 4)
+    });
+    add("clipped", &[10], &plain, |net| {
+        let x = net.dense(0, 8);
+        let x = net.push(Op::Clip { lo: -0.25, hi: 0.5 }, &[x]);
+        net.dense(x, 3)
+    });
+    let wide = Options { activation_bits: 12, weight_bits: 12, ..Options::default() };
+    add("wide rings", &[400], &wide, |net| {
+        let x = net.dense(0, 20);
+        let x = net.relu(x);
+        net.dense(x, 7)
+    });
+    let narrow = Options { activation_bits: 2, weight_bits: 2, ..Options::default() };
+    add("narrow rings", &[5], &narrow, |net| {
+        let x = net.dense(0, 4);
+        let x = net.relu(x);
+        net.dense(x, 3)
+    });
+    let index = Options { reveal: Reveal::ArgMax, ..Options::default() };
+    add("index behind an activation", &[6], &index, |net| {
+        let x = net.dense(0, 5);
+        let x = net.relu(x);
+        net.dense(x, 7)
+    });
+    models
+}
