@@ -68,3 +68,13 @@ pub enum ProtocolError {
     #[error("the session is over after an earlier failure")]
     Over,
 }
+
+impl ProtocolError {
+    /// What the peer may be told: the same, but nothing about this side's file system.
+    pub(crate) fn public(&self) -> String {
+        match self {
+            Self::Store(StoreError::Io { .. }) => "the store of pre-computes failed".into(),
+            other => other.to_string(),
+        }
+    }
+}

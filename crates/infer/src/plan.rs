@@ -146,6 +146,9 @@ pub struct Plan {
 /// Most inferences whose linear layers are prepared together.
 pub const MAX_BULK: usize = 64;
 
+/// Most bytes of tables and labels that a client keeps for one inference.
+const MAX_STORED: u64 = 64 << 30;
+
 /// Most activations of a network: bounds what a server can make a client allocate.
 const MAX_ACTIVATIONS: u64 = 1 << 26;
 
@@ -190,8 +193,18 @@ impl Plan {
         }
         let argmax = match graph.reveal {
             Reveal::Logits => None,
-            Reveal::ArgMax => Some(circuits::argmax(&public)?),
+            Reveal::ArgMax => Some(circuits.argmax(&public)?),
         };
+        let stored =
+            choices.iter().filter_map(|c| if let Choice::Garbled(layer) = c { Some(layer) } else { None });
+        let stored: u64 = stored.chain(&argmax).map(GarbledLayer::client_bytes).sum();
+        if stored > MAX_STORED {
+            return Err(PlanError::TooLarge {
+                what: "bytes per pre-compute",
+                got: stored,
+                limit: MAX_STORED,
+            });
+        }
         let mut plan = Self { choices, argmax, rings, linear, digest: [0; 32], public };
         plan.digest = plan.hash();
         Ok(plan)

@@ -119,8 +119,11 @@ pub struct MemoryStore {
 #[derive(Default)]
 struct Records {
     next: u64,
-    by_id: HashMap<([u8; 32], PrepId), (u64, Zeroizing<Vec<u8>>)>,
+    by_id: HashMap<([u8; 32], PrepId), Record>,
 }
+
+/// Order of arrival and material.
+type Record = (u64, Zeroizing<Vec<u8>>);
 
 impl MemoryStore {
     /// An empty store for at most `limit` pre-computes.

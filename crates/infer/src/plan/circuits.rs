@@ -14,7 +14,14 @@ use super::{GarbledLayer, PlanError};
 
 /// Circuits by specification: layers that differ in size only share one.
 #[derive(Default)]
-pub(super) struct Circuits(HashMap<ActSpec, Arc<Circuit>>);
+pub(super) struct Circuits {
+    known: HashMap<ActSpec, Arc<Circuit>>,
+    /// Input bits of all circuits so far.
+    bits: usize,
+}
+
+/// Most input bits of the distinct circuits of a network together: bounds what a server can make a client build.
+const MAX_BITS: usize = 1 << 22;
 
 impl Circuits {
     /// The garbled layer of activation `node`.
@@ -50,7 +57,7 @@ impl Circuits {
         Ok(GarbledLayer {
             node,
             input,
-            circuit: self.get(spec).map_err(|e| refused(&this.name, e))?,
+            circuit: self.get(&this.name, spec)?,
             instances: this.len(),
             gather,
             window: spec.window,
@@ -60,33 +67,44 @@ impl Circuits {
         })
     }
 
-    fn get(&mut self, spec: ActSpec) -> Result<Arc<Circuit>, GcError> {
-        if let Some(circuit) = self.0.get(&spec) {
+    /// One circuit that reveals to the client which output is the largest, and nothing else.
+    pub(super) fn argmax(&mut self, public: &Public) -> Result<GarbledLayer, PlanError> {
+        let graph = &public.graph;
+        let (input, values) = (graph.output, graph.nodes[graph.output].len());
+        let in_bits = graph.facts[input].bits;
+        self.afford(values * in_bits as usize)?;
+        let circuit = gadgets::argmax(in_bits, values).map_err(|e| refused(&graph.nodes[input].name, e))?;
+        Ok(GarbledLayer {
+            node: graph.nodes.len(),
+            input,
+            circuit: Arc::new(circuit),
+            instances: 1,
+            gather: None,
+            window: values,
+            in_bits,
+            mask_bits: 0,
+            half: 0,
+        })
+    }
+
+    fn afford(&mut self, bits: usize) -> Result<(), PlanError> {
+        self.bits = self.bits.saturating_add(bits);
+        if self.bits > MAX_BITS {
+            let (got, limit) = (self.bits as u64, MAX_BITS as u64);
+            return Err(PlanError::TooLarge { what: "input bits of all circuits", got, limit });
+        }
+        Ok(())
+    }
+
+    fn get(&mut self, node: &str, spec: ActSpec) -> Result<Arc<Circuit>, PlanError> {
+        if let Some(circuit) = self.known.get(&spec) {
             return Ok(circuit.clone());
         }
-        let circuit = Arc::new(gadgets::act(&spec)?);
-        self.0.insert(spec, circuit.clone());
+        self.afford(spec.window * spec.in_bits as usize)?;
+        let circuit = Arc::new(gadgets::act(&spec).map_err(|e| refused(node, e))?);
+        self.known.insert(spec, circuit.clone());
         Ok(circuit)
     }
-}
-
-/// One circuit that reveals to the client which output is the largest, and nothing else.
-pub(super) fn argmax(public: &Public) -> Result<GarbledLayer, PlanError> {
-    let graph = &public.graph;
-    let (input, values) = (graph.output, graph.nodes[graph.output].len());
-    let in_bits = graph.facts[input].bits;
-    let circuit = gadgets::argmax(in_bits, values).map_err(|e| refused(&graph.nodes[input].name, e))?;
-    Ok(GarbledLayer {
-        node: graph.nodes.len(),
-        input,
-        circuit: Arc::new(circuit),
-        instances: 1,
-        gather: None,
-        window: values,
-        in_bits,
-        mask_bits: 0,
-        half: 0,
-    })
 }
 
 fn refused(node: &str, error: GcError) -> PlanError {

@@ -23,7 +23,8 @@ impl Stack {
         let [top, _, bottom, _] = conv.pads;
         let stride = conv.stride[0].max(1);
         // The second operand matters only for padding that some outputs alone read.
-        let distance = (conv.input[0] + top.max(bottom)).max(conv.output()[0] * stride).next_multiple_of(stride);
+        let distance =
+            (conv.input[0] + top.max(bottom)).max(conv.output()[0] * stride).next_multiple_of(stride);
         Self { conv, count, distance }
     }
 

@@ -29,7 +29,7 @@ use phineus_mpc::ot::cot;
 use phineus_mpc::{Bits, Delta};
 use phineus_net::{Channel, FRAME_HEADER, Role, Step, Traffic};
 use rand::CryptoRng;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::ProtocolError;
 use crate::clock::{Clock, Side};
@@ -57,6 +57,12 @@ pub(crate) struct EvaluatorLayer {
     pub(crate) decoding: Option<Bits>,
 }
 
+impl Drop for EvaluatorLayer {
+    fn drop(&mut self) {
+        self.labels.zeroize();
+    }
+}
+
 /// The evaluator's secret inputs to one layer: its share of the values, and its next mask.
 pub(crate) struct EvaluatorInput {
     pub(crate) share: Zeroizing<Vec<u32>>,
@@ -72,6 +78,11 @@ impl GarbledLayer {
     /// Bytes of all tables.
     pub(crate) fn table_bytes(&self) -> usize {
         self.circuit.table_bytes(self.instances)
+    }
+
+    /// What the evaluator keeps from offline to online.
+    pub(crate) fn client_bytes(&self) -> u64 {
+        (self.table_bytes() + self.evaluator_bits() * Block::BYTES) as u64
     }
 
     /// Output bits of all instances.

@@ -73,7 +73,7 @@ impl Session {
         match Self::agree(&mut channel, model, pinned, &mut rng).await {
             Ok((plan, id)) => Ok(Self { channel, plan, id, rng, setup: None, over: false }),
             Err(error) => {
-                channel.abort(&error.to_string()).await;
+                channel.abort(&error.public()).await;
                 Err(error)
             }
         }
@@ -175,7 +175,7 @@ impl Session {
             && !matches!(error, ProtocolError::Input { .. } | ProtocolError::Over)
         {
             self.over = true;
-            self.channel.abort(&error.to_string()).await;
+            self.channel.abort(&error.public()).await;
         }
         result
     }

@@ -68,7 +68,7 @@ pub async fn serve(
     match result {
         Ok(()) => Ok(summary),
         Err(error) => {
-            channel.abort(&error.to_string()).await;
+            channel.abort(&error.public()).await;
             Err(error)
         }
     }
