@@ -1,0 +1,57 @@
+//! Pre-computes whose linear layers were made together: the same results, fewer bytes.
+
+use phineus_infer::plan::{MAX_BULK, PlanError};
+use phineus_infer::{ProtocolError, report::Report};
+use phineus_model::reference;
+
+use crate::nets;
+use crate::party::{Host, input};
+
+const COUNT: usize = 5;
+
+fn linear_bytes(report: &Report) -> u64 {
+    let linear = report.layers.iter().filter(|layer| layer.protocol == "linear_he");
+    linear.map(|l| l.offline.client_to_server_bytes + l.offline.server_to_client_bytes).sum()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_inference_of_a_bulk_is_exact_and_cheaper() {
+    for model in nets::patterns() {
+        let host = Host::of([model.clone()]);
+        let (mut session, server) = host.connect().await;
+        let mut prepared = Vec::new();
+        session
+            .prepare_many(COUNT, |one| {
+                prepared.push(one);
+                Ok(())
+            })
+            .await
+            .unwrap();
+        // One more by itself, to compare with; the keys of both are kept.
+        prepared.push(session.prepare().await.unwrap());
+        let mut reports = Vec::new();
+        for (seed, prepared) in prepared.into_iter().enumerate() {
+            let input = input(&model, seed as u64);
+            let inference = session.infer(prepared, &input).await.unwrap();
+            assert_eq!(inference.values, reference::run(&model, &input).unwrap(), "{} {seed}", model.name);
+            reports.push(inference.report);
+        }
+        session.close().await.unwrap();
+        assert_eq!(server.await.unwrap().unwrap().prepared, COUNT + 1);
+        let alone = linear_bytes(&reports[COUNT]);
+        let together: u64 = reports[..COUNT].iter().map(linear_bytes).sum();
+        assert!(together < COUNT as u64 * alone, "{}: {together} for {COUNT}, {alone} for one", model.name);
+    }
+}
+
+#[tokio::test]
+async fn the_size_of_a_bulk_is_bounded() {
+    for count in [0, MAX_BULK + 1] {
+        let host = Host::of([nets::tiny("tiny")]);
+        let (mut session, server) = host.connect().await;
+        let error = session.prepare_many(count, |_| Ok(())).await.unwrap_err();
+        assert!(matches!(error, ProtocolError::Plan(PlanError::TooLarge { .. })), "{error}");
+        drop(session);
+        assert!(server.await.unwrap().is_err());
+    }
+}
