@@ -2,6 +2,8 @@
 //! misbehave.
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+mod bad_peer;
+mod bulk;
 mod end_to_end;
 mod nets;
 mod party;

@@ -1,7 +1,6 @@
 //! Both parties of a session, in one process.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use phineus_infer::ProtocolError;
 use phineus_infer::plan::Plan;
@@ -70,11 +69,10 @@ impl Host {
 
 /// The client's side of a handshake.
 pub(crate) async fn connect(
-    mut channel: Channel<Client>,
+    channel: Channel<Client>,
     model: &str,
     pinned: Option<[u8; 32]>,
 ) -> Result<Session, ProtocolError> {
-    channel.set_deadline(Duration::from_secs(60));
     Session::connect(channel, model, pinned, &mut generator()).await
 }
 
@@ -99,6 +97,6 @@ pub(crate) fn input(model: &Model, seed: u64) -> Vec<i32> {
 }
 
 /// One that may be held across an await.
-fn generator() -> Prg {
+pub(crate) fn generator() -> Prg {
     Prg::from_generator(&mut rand::rng())
 }
