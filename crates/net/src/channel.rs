@@ -32,6 +32,7 @@ pub struct Channel<R: Role> {
     rx: Receiver,
     rounds: u64,
     sent_since_receive: bool,
+    binding: Option<[u8; 32]>,
     role: PhantomData<R>,
 }
 
@@ -71,11 +72,26 @@ impl<R: Role> Channel<R> {
             },
             rounds: 0,
             sent_since_receive: false,
+            binding: None,
             role: PhantomData,
         }
     }
 
-    /// Sets how long a send or receive may make no progress.
+    /// The channel over a stream that is bound to this value.
+    pub(crate) fn bound_to(mut self, binding: [u8; 32]) -> Self {
+        self.binding = Some(binding);
+        self
+    }
+
+    /// What identifies the secure connection below, equal at both ends and different for every connection: the
+    /// `tls-exporter` value of RFC 9266. `None` without TLS. Not a secret.
+    #[must_use]
+    pub fn binding(&self) -> Option<[u8; 32]> {
+        self.binding
+    }
+
+    /// Sets how long a send or receive may make no progress: each MiB of a message, or its rest, and each flush
+    /// must be over within `deadline`, however the peer spreads its bytes. 60 s at first.
     pub fn set_deadline(&mut self, deadline: Duration) {
         self.tx.deadline = deadline;
         self.rx.deadline = deadline;
@@ -143,7 +159,7 @@ impl<R: Role> Channel<R> {
         (&mut self.tx, &mut self.rx)
     }
 
-    /// Tells the peer why this side stops. Failures are ignored: the connection is given up anyway.
+    /// Tells the peer why this side stops, within a second. Failures are ignored: the connection is given up anyway.
     pub async fn abort(&mut self, reason: &str) {
         let end =
             reason.char_indices().map(|(i, c)| i + c.len_utf8()).take_while(|e| *e <= MAX_REASON).last();
@@ -291,7 +307,7 @@ impl Receiver {
 }
 
 /// Awaits `io` for at most `deadline` and names `step` in what goes wrong.
-async fn within<T>(
+pub(crate) async fn within<T>(
     deadline: Duration,
     step: Step,
     io: impl Future<Output = io::Result<T>>,
@@ -299,13 +315,21 @@ async fn within<T>(
     match timeout(deadline, io).await {
         Err(_) => Err(ChannelError::Timeout { step: step.name(), waited: deadline }),
         Ok(Ok(value)) => Ok(value),
-        Ok(Err(source)) => Err(match source.kind() {
-            io::ErrorKind::UnexpectedEof
-            | io::ErrorKind::BrokenPipe
-            | io::ErrorKind::ConnectionReset
-            | io::ErrorKind::ConnectionAborted => ChannelError::Closed { step: step.name() },
-            _ => ChannelError::Io { step: step.name(), source },
-        }),
+        Ok(Err(source)) => Err(classified(step, source)),
+    }
+}
+
+fn classified(step: Step, source: io::Error) -> ChannelError {
+    let step = step.name();
+    if let Some(tls) = source.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>()) {
+        return ChannelError::Tls { step, source: tls.clone() };
+    }
+    match source.kind() {
+        io::ErrorKind::UnexpectedEof
+        | io::ErrorKind::BrokenPipe
+        | io::ErrorKind::ConnectionReset
+        | io::ErrorKind::ConnectionAborted => ChannelError::Closed { step },
+        _ => ChannelError::Io { step, source },
     }
 }
 

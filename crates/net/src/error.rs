@@ -32,6 +32,14 @@ pub enum ChannelError {
         /// The deadline that passed.
         waited: Duration,
     },
+    /// The two ends cannot agree on a secure connection, or what arrived was not sent by the other end.
+    #[error("no secure connection at {step}: {source}")]
+    Tls {
+        /// Where.
+        step: &'static str,
+        /// Whose fault it is and why.
+        source: rustls::Error,
+    },
     /// The peer gave up and said why.
     #[error("the peer stopped at {step}: {reason}")]
     Aborted {

@@ -1,4 +1,6 @@
 //! Where bytes go.
 
 pub mod mem;
+pub mod shaped;
 pub mod tcp;
+pub mod tls;
