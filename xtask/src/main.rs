@@ -1,8 +1,10 @@
-//! Project tasks: `cargo xtask test` runs all tests, `cargo xtask check` everything else a change must pass.
+//! Project tasks: `cargo xtask test` runs all tests, `cargo xtask check` everything else a change must pass,
+//! `cargo xtask results` measures networks for README.md.
 #![forbid(unsafe_code)]
 
 mod cargo;
 mod check;
+mod results;
 mod test;
 
 use std::process::ExitCode;
@@ -15,6 +17,7 @@ fn main() -> ExitCode {
     let outcome = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["test"] => test::run(),
         ["check"] => check::run(),
+        ["results"] => results::run(),
         _ => Err(USAGE.into()),
     };
     match outcome {
@@ -28,4 +31,5 @@ fn main() -> ExitCode {
 
 const USAGE: &str = "usage: cargo xtask TASK
   test    all tests, by cargo-nextest where it is installed, and the examples in the documentation
-  check   format, lints, documentation, layering, unsafe code, licences, file sizes, seeded generators";
+  check   format, lints, documentation, layering, unsafe code, licences, file sizes, seeded generators
+  results  measure networks and rewrite the table of README.md";

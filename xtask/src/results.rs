@@ -1,0 +1,138 @@
+//! `cargo xtask results`: measures networks with `phineus bench` and rewrites the table between the markers of
+//! README.md, with the raw reports beside it in `bench/results/networks.json`.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::{Outcome, cargo};
+
+/// Zoo networks of the table.
+const NETWORKS: &[&str] = &["lola-mnist-relu", "minionn-cifar10", "resnet20-cifar10", "resnet32-cifar100"];
+/// Inferences per network; the report is that of the median.
+const COUNT: &str = "5";
+const START: &str = "<!-- results: cargo xtask results -->\n";
+const END: &str = "<!-- end of results -->\n";
+
+pub(crate) fn run() -> Outcome {
+    let root = cargo::root();
+    let reports = NETWORKS.iter().map(|name| measure(name)).collect::<Result<Vec<Value>, String>>()?;
+    let provenance = json!({
+        "command": "cargo xtask results",
+        "commit": output("git", &["rev-parse", "HEAD"])?,
+        "date": output("date", &["-u", "+%Y-%m-%d"])?,
+        "processor": processor(),
+        "cores": std::thread::available_parallelism().map_or(0, usize::from),
+    });
+    let table = table(&reports, &provenance)?;
+    let folder = root.join("bench/results");
+    let raw = serde_json::to_string_pretty(&json!({ "provenance": provenance, "reports": reports }));
+    let write = |path: std::path::PathBuf, text: String| {
+        fs::write(&path, text).map_err(|e| format!("{}: {e}", path.display()))
+    };
+    fs::create_dir_all(&folder).map_err(|e| e.to_string())?;
+    write(folder.join("networks.json"), raw.map_err(|e| e.to_string())? + "\n")?;
+    let readme = root.join("README.md");
+    let text = fs::read_to_string(&readme).map_err(|e| e.to_string())?;
+    write(readme, replace(&text, &table)?)?;
+    println!("{table}");
+    Ok(())
+}
+
+fn measure(network: &str) -> Result<Value, String> {
+    let arguments = ["run", "--release", "--quiet", "--", "bench", network, "--count", COUNT, "--json"];
+    let report = output("cargo", &arguments)?;
+    serde_json::from_str(&report).map_err(|e| format!("{network}: {e}"))
+}
+
+fn table(reports: &[Value], provenance: &Value) -> Result<String, String> {
+    let mut text = String::from(
+        "| network | offline s | online s | offline MB | online MB | client MB, memory / stored | equals reference |\n\
+         |---|---|---|---|---|---|---|\n",
+    );
+    for report in reports {
+        let number = |path: &str| {
+            report.pointer(path).and_then(Value::as_f64).ok_or_else(|| format!("no {path} in a report"))
+        };
+        let megabytes = |phase: &str| -> Result<f64, String> {
+            let sum = number(&format!("/{phase}/client_to_server_bytes"))?
+                + number(&format!("/{phase}/server_to_client_bytes"))?;
+            Ok(sum / 1e6)
+        };
+        let row = writeln!(
+            text,
+            "| {} | {:.3} | {:.4} | {:.1} | {:.2} | {:.0} / {:.1} | {} |",
+            report["model"].as_str().unwrap_or_default(),
+            number("/offline/seconds")?,
+            number("/online/seconds")?,
+            megabytes("offline")?,
+            megabytes("online")?,
+            number("/client/peak_rss_bytes")? / 1e6,
+            number("/client/stored_bytes")? / 1e6,
+            report["equals_reference"],
+        );
+        row.map_err(|e| e.to_string())?;
+    }
+    let field = |name: &str| provenance[name].as_str().unwrap_or("unknown").to_owned();
+    let cores = &provenance["cores"];
+    let note = writeln!(
+        text,
+        "\nMedians of {COUNT} inferences, both processes on one machine ({}, {cores} cores) over loopback, {}; made by \
+         `cargo xtask results`.",
+        field("processor"),
+        field("date"),
+    );
+    note.map_err(|e| e.to_string())?;
+    Ok(text)
+}
+
+fn replace(readme: &str, table: &str) -> Result<String, String> {
+    let missing = || "README.md has no place for results".to_owned();
+    let (before, rest) = readme.split_once(START).ok_or_else(missing)?;
+    let (_, after) = rest.split_once(END).ok_or_else(missing)?;
+    Ok(format!("{before}{START}{table}{END}{after}"))
+}
+
+fn processor() -> String {
+    let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    model.map_or_else(|| "unknown processor".to_owned(), |(_, name)| name.to_owned())
+}
+
+fn output(program: &str, arguments: &[&str]) -> Result<String, String> {
+    let failed = |why: String| format!("{program} {}: {why}", arguments.join(" "));
+    let output = Command::new(program).args(arguments).output().map_err(|e| failed(e.to_string()))?;
+    if !output.status.success() {
+        return Err(failed(String::from_utf8_lossy(&output.stderr).into_owned()));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report() -> Value {
+        let cost = json!({ "seconds": 0.5, "client_to_server_bytes": 1e6, "server_to_client_bytes": 2.5e6 });
+        json!({
+            "model": "net", "offline": cost, "online": cost, "equals_reference": true,
+            "client": { "peak_rss_bytes": 5e6, "stored_bytes": 4.5e6 },
+        })
+    }
+
+    #[test]
+    fn the_table_takes_the_place_of_the_old_one() {
+        let table = table(&[report()], &json!({ "processor": "x", "date": "d", "cores": 2 })).unwrap();
+        assert!(table.contains("| net | 0.500 | 0.5000 | 3.5 | 3.50 | 5 / 4.5 | true |"), "{table}");
+        let readme = format!("a\n{START}old\n{END}b\n");
+        assert_eq!(replace(&readme, &table).unwrap(), format!("a\n{START}{table}{END}b\n"));
+        assert!(replace("a", &table).is_err());
+    }
+
+    #[test]
+    fn a_report_without_figures_is_an_error() {
+        assert!(table(&[json!({ "model": "net" })], &json!({})).is_err());
+    }
+}
