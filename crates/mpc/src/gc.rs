@@ -16,16 +16,13 @@ mod tests;
 pub use circuit::Circuit;
 pub use error::GcError;
 pub use evaluate::evaluate;
-pub use garble::{Garbled, InputSeed, garble};
+pub use garble::{Garbled, InputSeed, garble, garble_into};
 
 use phineus_kernel::block::Block;
 
 /// Instances that share a hash key per gate. A power of two; the price is `log2 LANES` bits of the security bound
 /// (see [`phineus_kernel::hash`]).
-pub const LANES: usize = 16;
-
-/// Bytes of the tables of one AND gate.
-pub const AND_BYTES: usize = 2 * Block::BYTES;
+pub use phineus_kernel::halfgates::LANES;
 
 /// A run of instances of one circuit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -126,13 +126,12 @@ impl Builder {
         let inputs = self.garbler_inputs + self.evaluator_inputs;
         let last_use = self.last_uses(outputs);
         let mut slots = Slots::new(&last_use, inputs);
-        let mut gates = vec![];
-        let mut and_count = 0;
+        let mut gates: Vec<Gate> = vec![];
         for (i, gate) in self.gates.into_iter().enumerate() {
             if last_use[inputs + i] == UNUSED {
                 continue;
             }
-            let (Gate::Xor { a, b, .. } | Gate::And { a, b, .. }) = gate;
+            let (a, b) = operands(&gate);
             let (slot_a, slot_b) = (slots.of(a), slots.of(b));
             for operand in [a, b] {
                 if last_use[operand as usize] == i {
@@ -143,8 +142,10 @@ impl Builder {
             gates.push(match gate {
                 Gate::Xor { .. } => Gate::Xor { a: slot_a, b: slot_b, out },
                 Gate::And { invert_a, invert_b, .. } => {
-                    and_count += 1;
                     Gate::And { a: slot_a, b: slot_b, out, invert_a, invert_b }
+                }
+                Gate::AndKnown { invert_a, invert_b, .. } => {
+                    Gate::AndKnown { a: slot_a, b: slot_b, out, invert_a, invert_b }
                 }
             });
         }
@@ -156,9 +157,10 @@ impl Builder {
             garbler_inputs: self.garbler_inputs,
             evaluator_inputs: self.evaluator_inputs,
             outputs: outputs.iter().map(place).collect(),
+            and_count: gates.iter().filter(|g| g.ciphertexts() > 0).count(),
+            ciphertexts: gates.iter().map(Gate::ciphertexts).sum(),
             gates,
             slots: slots.count,
-            and_count,
         }
     }
 
@@ -173,7 +175,7 @@ impl Builder {
         }
         for (i, gate) in self.gates.iter().enumerate().rev() {
             if last_use[inputs + i] != UNUSED {
-                let (Gate::Xor { a, b, .. } | Gate::And { a, b, .. }) = *gate;
+                let (a, b) = operands(gate);
                 for operand in [a, b] {
                     let last = &mut last_use[operand as usize];
                     if *last == UNUSED {
@@ -197,6 +199,11 @@ const OUTPUT: usize = usize::MAX - 1;
 
 fn wire(id: usize) -> Bit {
     Bit::Wire { id: id as u32, inverted: false }
+}
+
+fn operands(gate: &Gate) -> (u32, u32) {
+    let (Gate::Xor { a, b, .. } | Gate::And { a, b, .. } | Gate::AndKnown { a, b, .. }) = *gate;
+    (a, b)
 }
 
 /// Assignment of wires to slots; a slot is reused as soon as its wire is dead.

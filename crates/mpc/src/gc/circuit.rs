@@ -1,33 +1,10 @@
 //! Boolean circuits in execution order on a small set of reused slots.
 
-use super::{AND_BYTES, LANES};
+use phineus_kernel::block::Block;
 
-/// A gate. Operands and result are slots; the result may overwrite an operand.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Gate {
-    /// `out = a + b`, free.
-    Xor {
-        /// First operand.
-        a: u32,
-        /// Second operand.
-        b: u32,
-        /// Result.
-        out: u32,
-    },
-    /// `out = (a + invert_a)(b + invert_b)`.
-    And {
-        /// First operand.
-        a: u32,
-        /// Second operand.
-        b: u32,
-        /// Result.
-        out: u32,
-        /// Whether the first operand is negated.
-        invert_a: bool,
-        /// Whether the second operand is negated.
-        invert_b: bool,
-    },
-}
+use super::LANES;
+
+pub use phineus_kernel::halfgates::Gate;
 
 /// Where an output bit comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +32,7 @@ pub struct Circuit {
     pub(super) outputs: Vec<Output>,
     pub(super) slots: usize,
     pub(super) and_count: usize,
+    pub(super) ciphertexts: usize,
 }
 
 impl Circuit {
@@ -97,7 +75,7 @@ impl Circuit {
     /// Bytes of the tables of `instances` instances.
     #[must_use]
     pub fn table_bytes(&self, instances: usize) -> usize {
-        instances * self.and_count * AND_BYTES
+        instances * self.ciphertexts * Block::BYTES
     }
 
     /// Tweaks used by `instances` instances.
@@ -120,7 +98,8 @@ impl Circuit {
         for gate in &self.gates {
             match *gate {
                 Gate::Xor { a, b, out } => slots[out as usize] = slots[a as usize] ^ slots[b as usize],
-                Gate::And { a, b, out, invert_a, invert_b } => {
+                Gate::And { a, b, out, invert_a, invert_b }
+                | Gate::AndKnown { a, b, out, invert_a, invert_b } => {
                     slots[out as usize] = (slots[a as usize] ^ invert_a) & (slots[b as usize] ^ invert_b);
                 }
             }
@@ -132,8 +111,8 @@ impl Circuit {
         self.outputs.iter().map(read).collect()
     }
 
-    /// Tweaks used by one batch: two per AND gate.
+    /// Tweaks used by one batch: one per ciphertext.
     pub(super) fn batch_tweaks(&self) -> u128 {
-        2 * self.and_count as u128
+        self.ciphertexts as u128
     }
 }

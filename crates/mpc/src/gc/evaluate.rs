@@ -1,12 +1,11 @@
-//! The evaluator. With active labels `A, B` of colours `s_a, s_b`:
-//! `C = H(A, i) + s_a T_G + H(B, i') + s_b (T_E + A)`.
+//! The evaluator: active labels through the garbled gates.
 
 use phineus_kernel::block::Block;
-use phineus_kernel::hash::tccr_batch;
+use phineus_kernel::halfgates;
 
-use super::circuit::{Circuit, Gate};
-use super::garble::{colours, for_batches, load, xor};
-use super::{GcError, LANES, Lanes, Span};
+use super::circuit::Circuit;
+use super::garble::{colours, for_batches, load};
+use super::{GcError, LANES, Span};
 use crate::Bits;
 
 /// Evaluates the instances of `span` and returns the colours of the active output labels: the values masked by the
@@ -36,35 +35,18 @@ pub fn evaluate(
         load(&mut memory.slots, &garbler_labels[of_batch(g)], g);
         load(&mut memory.slots[g..], &evaluator_labels[of_batch(e)], e);
         let tables = &tables[of_batch(circuit.table_bytes(1))];
-        gates(circuit, span.batch_tweak(circuit, b), &mut memory.slots, tables, lanes);
+        let tables = if lanes == LANES {
+            tables
+        } else {
+            memory.tables.resize(circuit.table_bytes(LANES), 0);
+            let rows = memory.tables.chunks_exact_mut(LANES * Block::BYTES);
+            for (row, full) in tables.chunks_exact(lanes * Block::BYTES).zip(rows) {
+                full[..row.len()].copy_from_slice(row);
+            }
+            &memory.tables
+        };
+        halfgates::evaluate(&circuit.gates, span.batch_tweak(circuit, b), &mut memory.slots, tables);
         colours(circuit, &memory.slots, lanes, false, out);
     });
     Ok(Bits::from_packed(out, span.count * circuit.outputs()))
-}
-
-fn gates(circuit: &Circuit, mut tweak: u128, slots: &mut [Lanes], tables: &[u8], lanes: usize) {
-    let mut tables = tables.chunks_exact(2 * lanes * Block::BYTES);
-    let (mut hash_a, mut hash_b) = ([Block::ZERO; LANES], [Block::ZERO; LANES]);
-    for gate in &circuit.gates {
-        match *gate {
-            Gate::Xor { a, b, out } => xor(slots, a, b, out),
-            Gate::And { a, b, out, .. } => {
-                let (a, b) = (slots[a as usize], slots[b as usize]);
-                let (mut input_a, mut input_b) = (a, b);
-                tccr_batch(tweak, &mut input_a, &mut hash_a);
-                tccr_batch(tweak.wrapping_add(1), &mut input_b, &mut hash_b);
-                tweak = tweak.wrapping_add(2);
-                let rows = tables.next().unwrap_or_default().as_chunks().0;
-                let (generator, evaluator) = rows.split_at(rows.len() / 2);
-                let out = &mut slots[out as usize];
-                for (lane, (t_g, t_e)) in generator.iter().zip(evaluator).enumerate() {
-                    let (colour_a, colour_b) = (Block::mask(a[lane].lsb()), Block::mask(b[lane].lsb()));
-                    out[lane] = hash_a[lane]
-                        ^ Block::from(t_g) & colour_a
-                        ^ hash_b[lane]
-                        ^ (Block::from(t_e) ^ a[lane]) & colour_b;
-                }
-            }
-        }
-    }
 }

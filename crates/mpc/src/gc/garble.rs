@@ -1,22 +1,18 @@
-//! The garbler: half gates (Zahur, Rosulek, Evans, *Two halves make a whole*, EUROCRYPT 2015, figure 2) with free
-//! XOR, free negation and point-and-permute.
+//! The garbler: half gates with free XOR, free negation and point-and-permute. The gates themselves are in
+//! [`phineus_kernel::halfgates`]; tweaks belong to the gate and the batch of [`LANES`] instances, so that one AES key
+//! schedule serves all of them.
 //!
-//! For an AND of wires with zero labels `A, B`, colours `p_a, p_b` and hash `H`:
-//! `T_G = H(A, i) + H(A + Delta, i) + p_b Delta`, `T_E = H(B, i') + H(B + Delta, i') + A`,
-//! `C = H(A, i) + p_a T_G + H(B, i') + p_b (T_E + A)`. Tweaks `i, i'` belong to the gate and the batch of [`LANES`]
-//! instances, so that one AES key schedule serves all of them.
-//!
-//! Cost: 32 bytes per AND; four hash calls garbling, two evaluating. Security: privacy under the TCCR hash, see
+//! Security: privacy under the TCCR hash, see
 //! [`phineus_kernel::hash`]; every span may be garbled under one [`Delta`] only once.
 
 use phineus_kernel::block::Block;
-use phineus_kernel::hash::tccr_batch;
+use phineus_kernel::halfgates;
 use phineus_kernel::prg::Prg;
 use rand::CryptoRng;
 use rayon::prelude::*;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-use super::circuit::{Circuit, Gate, Output};
+use super::circuit::{Circuit, Output};
 use super::{GcError, LANES, Lanes, Span};
 use crate::{Bits, Delta};
 
@@ -92,10 +88,28 @@ pub fn garble(
     seed: &InputSeed,
     evaluator_zero_labels: &[Block],
 ) -> Result<Garbled, GcError> {
+    let mut tables = vec![0; circuit.table_bytes(span.count)];
+    let decoding = garble_into(circuit, delta, span, seed, evaluator_zero_labels, &mut tables)?;
+    Ok(Garbled { tables, decoding })
+}
+
+/// As [`garble`], with the tables written to memory of the caller, [`Circuit::table_bytes`]. Returns the decoding
+/// bits.
+///
+/// # Errors
+/// As [`garble`].
+pub fn garble_into(
+    circuit: &Circuit,
+    delta: &Delta,
+    span: Span,
+    seed: &InputSeed,
+    evaluator_zero_labels: &[Block],
+    tables: &mut [u8],
+) -> Result<Bits, GcError> {
     span.check()?;
     let expected = span.count * circuit.evaluator_inputs;
     GcError::check_len("evaluator's zero labels", expected, evaluator_zero_labels.len())?;
-    let mut tables = vec![0; circuit.table_bytes(span.count)];
+    GcError::check_len("tables", circuit.table_bytes(span.count), tables.len())?;
     // Batches start at whole bytes of the packed outputs because LANES is a multiple of 8.
     let mut decoding = vec![0; (span.count * circuit.outputs()).div_ceil(8)];
     let batch = |b: usize, memory: &mut Memory, tables: &mut [u8], decoding: &mut [u8]| {
@@ -107,100 +121,34 @@ pub fn garble(
             [..lanes * circuit.evaluator_inputs];
         load(&mut memory.slots, &memory.garbler, circuit.garbler_inputs);
         load(&mut memory.slots[circuit.garbler_inputs..], evaluator, circuit.evaluator_inputs);
-        gates(circuit, delta, span.batch_tweak(circuit, b), &mut memory.slots, tables, lanes);
+        let tweak = span.batch_tweak(circuit, b);
+        let garble = |slots: &mut [Lanes], tables: &mut [u8]| {
+            halfgates::garble(&circuit.gates, delta.block(), tweak, slots, tables);
+        };
+        if lanes == LANES {
+            garble(&mut memory.slots, tables);
+        } else {
+            memory.tables.resize(circuit.table_bytes(LANES), 0);
+            garble(&mut memory.slots, &mut memory.tables);
+            let rows = memory.tables.chunks_exact(LANES * Block::BYTES);
+            for (row, full) in tables.chunks_exact_mut(lanes * Block::BYTES).zip(rows) {
+                row.copy_from_slice(&full[..row.len()]);
+            }
+        }
         colours(circuit, &memory.slots, lanes, true, decoding);
     };
     let table_size = circuit.table_bytes(LANES).max(1);
     let decoding_size = (LANES * circuit.outputs() / 8).max(1);
-    for_batches(circuit, span.count, (&mut tables, table_size), (&mut decoding, decoding_size), batch);
-    let decoding = Bits::from_packed(decoding, span.count * circuit.outputs());
-    Ok(Garbled { tables, decoding })
-}
-
-fn gates(
-    circuit: &Circuit,
-    delta: &Delta,
-    mut tweak: u128,
-    slots: &mut [Lanes],
-    tables: &mut [u8],
-    lanes: usize,
-) {
-    let offset = delta.block();
-    let mut tables = tables.chunks_exact_mut(lanes * Block::BYTES);
-    let (mut half_a, mut half_b) = (Half::new(), Half::new());
-    for gate in &circuit.gates {
-        match *gate {
-            Gate::Xor { a, b, out } => xor(slots, a, b, out),
-            Gate::And { a, b, out, invert_a, invert_b } => {
-                half_a.hash(&slots[a as usize], delta.times(invert_a), offset, tweak);
-                half_b.hash(&slots[b as usize], delta.times(invert_b), offset, tweak.wrapping_add(1));
-                tweak = tweak.wrapping_add(2);
-                let (mut generator, mut evaluator) = ([Block::ZERO; LANES], [Block::ZERO; LANES]);
-                let out = &mut slots[out as usize];
-                for lane in 0..LANES {
-                    let (a, b) = (half_a.zero[lane], half_b.zero[lane]);
-                    let (colour_a, colour_b) = (Block::mask(a.lsb()), Block::mask(b.lsb()));
-                    let (hash_a, sum_a) = half_a.hash_and_sum(lane);
-                    let (hash_b, sum_b) = half_b.hash_and_sum(lane);
-                    generator[lane] = sum_a ^ offset & colour_b;
-                    evaluator[lane] = sum_b ^ a;
-                    out[lane] = hash_a ^ generator[lane] & colour_a ^ hash_b ^ sum_b & colour_b;
-                }
-                for rows in [&generator, &evaluator] {
-                    if let Some(table) = tables.next() {
-                        table.copy_from_slice(Block::as_bytes(&rows[..lanes]));
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// One operand of an AND gate in all lanes.
-struct Half {
-    zero: Lanes,
-    labels: [Block; 2 * LANES],
-    hashes: [Block; 2 * LANES],
-}
-
-impl Half {
-    fn new() -> Self {
-        Self {
-            zero: [Block::ZERO; LANES],
-            labels: [Block::ZERO; 2 * LANES],
-            hashes: [Block::ZERO; 2 * LANES],
-        }
-    }
-
-    /// Hashes both labels of the wire.
-    fn hash(&mut self, labels: &Lanes, invert: Block, offset: Block, tweak: u128) {
-        for (lane, label) in labels.iter().enumerate() {
-            let zero = *label ^ invert;
-            self.zero[lane] = zero;
-            self.labels[lane] = zero;
-            self.labels[LANES + lane] = zero ^ offset;
-        }
-        tccr_batch(tweak, &mut self.labels, &mut self.hashes);
-    }
-
-    /// `H(zero label)`, and its sum with `H(zero label + Delta)`.
-    fn hash_and_sum(&self, lane: usize) -> (Block, Block) {
-        (self.hashes[lane], self.hashes[lane] ^ self.hashes[LANES + lane])
-    }
-}
-
-impl Drop for Half {
-    fn drop(&mut self) {
-        for blocks in [&mut self.zero[..], &mut self.labels, &mut self.hashes] {
-            Block::as_bytes_mut(blocks).zeroize();
-        }
-    }
+    for_batches(circuit, span.count, (tables, table_size), (&mut decoding, decoding_size), batch);
+    Ok(Bits::from_packed(decoding, span.count * circuit.outputs()))
 }
 
 /// The working memory of one batch.
 pub(super) struct Memory {
     pub(super) slots: Vec<Lanes>,
     pub(super) garbler: Vec<Block>,
+    /// Tables of a batch that is not full, as if it were.
+    pub(super) tables: Vec<u8>,
 }
 
 impl Drop for Memory {
@@ -219,7 +167,8 @@ pub(super) fn for_batches<T: Send>(
     (second, second_size): (&mut [u8], usize),
     batch: impl Fn(usize, &mut Memory, &mut [T], &mut [u8]) + Sync,
 ) {
-    let memory = || Memory { slots: vec![[Block::ZERO; LANES]; circuit.slots], garbler: vec![] };
+    let memory =
+        || Memory { slots: vec![[Block::ZERO; LANES]; circuit.slots], garbler: vec![], tables: vec![] };
     let batches = instances.div_ceil(LANES);
     // A circuit without gates or outputs still has batches: pad with empty parts.
     let mut firsts: Vec<&mut [T]> = first.chunks_mut(first_size).collect();
@@ -239,13 +188,6 @@ pub(super) fn load(slots: &mut [Lanes], labels: &[Block], inputs: usize) {
         for (slot, label) in slots.iter_mut().zip(labels) {
             slot[lane] = *label;
         }
-    }
-}
-
-pub(super) fn xor(slots: &mut [Lanes], a: u32, b: u32, out: u32) {
-    let (a, b) = (slots[a as usize], slots[b as usize]);
-    for (out, (a, b)) in slots[out as usize].iter_mut().zip(a.iter().zip(&b)) {
-        *out = *a ^ *b;
     }
 }
 
