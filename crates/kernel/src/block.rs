@@ -57,6 +57,13 @@ impl Block {
         Self(self.0 | 1)
     }
 
+    /// The same block with bit 0 equal to `colour`, without a branch.
+    #[must_use]
+    #[inline]
+    pub const fn with_colour(self, colour: bool) -> Self {
+        Self(self.0 & !1 | colour as u128)
+    }
+
     /// All ones if `bit`, all zeros otherwise, without a branch.
     #[must_use]
     #[inline]
@@ -181,6 +188,7 @@ mod tests {
         assert_eq!((Block::mask(false) & b).0, 0);
         assert_eq!((a ^ b ^ a).0, b.0);
         assert!(Block(4).with_lsb().lsb());
+        assert_eq!((Block(5).with_colour(false).0, Block(4).with_colour(true).0), (4, 5));
     }
 
     #[test]

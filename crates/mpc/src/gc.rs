@@ -12,6 +12,7 @@ pub mod gadgets;
 mod garble;
 #[cfg(test)]
 mod tests;
+pub mod word;
 
 pub use circuit::Circuit;
 pub use error::GcError;

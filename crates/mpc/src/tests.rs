@@ -1,6 +1,6 @@
 //! Correlated OT and garbling together, as a layer uses them: the outputs of the transfer are wire labels.
 
-use crate::gc::gadgets::{ActSpec, act, argmax};
+use crate::gc::gadgets::{ActSpec, act, act_shared, argmax};
 use crate::gc::{Circuit, InputSeed, Span, evaluate, garble};
 use crate::ot::cot::{Receiver, Sender};
 use crate::{Bits, Delta};
@@ -25,18 +25,27 @@ async fn garbler<R: Role>(channel: &mut Channel<R>, circuit: &Circuit, span: Spa
     channel.send_bytes(LABELS, Block::as_bytes(&labels)).await.unwrap();
     let bits = span.count * circuit.outputs();
     let colours = channel.recv_bytes(OUTPUT, bits.div_ceil(8)).await.unwrap();
-    let mut out = Bits::from_bytes(colours, bits).unwrap();
-    out.xor_assign(&garbled.decoding);
-    out
+    circuit.decode(&garbled.decoding, &Bits::from_bytes(colours, bits).unwrap())
 }
 
 async fn evaluator<R: Role>(channel: &mut Channel<R>, circuit: &Circuit, span: Span, inputs: &Bits) {
+    masking_evaluator(channel, circuit, span, inputs, |output| output).await;
+}
+
+/// The evaluator that sends `mask(output)`.
+async fn masking_evaluator<R: Role>(
+    channel: &mut Channel<R>,
+    circuit: &Circuit,
+    span: Span,
+    inputs: &Bits,
+    mask: impl FnOnce(Bits) -> Bits,
+) {
     let mut receiver = Receiver::setup(channel, &[8; 32], &mut Prg::new([2; 16])).await.unwrap();
     let own = receiver.extend(channel, inputs).await.unwrap();
     let tables = channel.recv_bytes(TABLES, circuit.table_bytes(span.count)).await.unwrap();
     let bytes = span.count * circuit.garbler_inputs() * Block::BYTES;
     let theirs = Block::vec_from_bytes(&channel.recv_bytes(LABELS, bytes).await.unwrap()).unwrap();
-    let colours = evaluate(circuit, span, &tables, &theirs, &own).unwrap();
+    let colours = mask(evaluate(circuit, span, &tables, &theirs, &own).unwrap());
     channel.send_bytes(OUTPUT, colours.as_bytes()).await.unwrap();
     channel.flush().await.unwrap();
 }
@@ -70,6 +79,37 @@ async fn a_relu_layer_on_shares() {
     for (i, share) in out.to_words(24).into_iter().enumerate() {
         let z = ((acc[i] + (1 << 6)) >> 7).clamp(0, 255) as u32;
         assert_eq!((share + mask[i]) & 0xff_ffff, z, "element {i}, accumulator {}", acc[i]);
+    }
+}
+
+/// The same layer with shares as outputs: the evaluator masks its share itself.
+#[tokio::test]
+async fn a_relu_layer_with_outputs_in_shares() {
+    let spec = ActSpec { in_bits: 22, window: 1, shift: 7, lo: 0, hi: 255, quadratic: None, out_bits: 21 };
+    let circuit = act_shared(&spec).unwrap();
+    let count = 500;
+    let rng = &mut Prg::new([5; 16]);
+    let (mut c, mut mask) = (vec![0; count], vec![0; count]);
+    rng.fill_u32(22, &mut c);
+    rng.fill_u32(21, &mut mask);
+    let acc: Vec<i32> = (0..count).map(|_| rng.next_u32() as i32 >> 11).collect();
+    let y: Vec<u32> =
+        acc.iter().zip(&c).map(|(v, c)| (*v as u32).wrapping_sub(*c).wrapping_add(1 << 6)).collect();
+    let span = Span::whole(9 << 70, count);
+    let (garbler_bits, evaluator_bits) = (Bits::from_words(&y, 22), Bits::from_words(&c, 22));
+    let masked = |output: Bits| {
+        let shares = output.to_words(21);
+        let words: Vec<u32> = shares.iter().zip(&mask).map(|(s, r)| s.wrapping_sub(*r)).collect();
+        Bits::from_words(&words, 21)
+    };
+    let (mut client, mut server) = mem::pair();
+    let (out, ()) = tokio::join!(
+        garbler(&mut server, &circuit, span, &garbler_bits),
+        masking_evaluator(&mut client, &circuit, span, &evaluator_bits, masked)
+    );
+    for (i, share) in out.to_words(21).into_iter().enumerate() {
+        let z = ((acc[i] + (1 << 6)) >> 7).clamp(0, 255) as u32;
+        assert_eq!((share + mask[i]) & 0x1f_ffff, z, "element {i}, accumulator {}", acc[i]);
     }
 }
 

@@ -151,8 +151,14 @@ impl Builder {
         sum
     }
 
-    /// The majority of three bits: `c + (a + c)(b + c)`.
+    /// The majority of three bits: `c + (a + c)(b + c)`, or with a constant the AND or OR of the others, which may be
+    /// known to the evaluator while their sums with `c` are not.
     fn carry(&mut self, a: Bit, b: Bit, c: Bit) -> Bit {
+        match (a, b) {
+            (Bit::Const(false), other) | (other, Bit::Const(false)) => return self.and(other, c),
+            (Bit::Const(true), other) | (other, Bit::Const(true)) => return self.or(other, c),
+            _ => {}
+        }
         let (x, y) = (self.xor(a, c), self.xor(b, c));
         let product = self.and(x, y);
         self.xor(c, product)

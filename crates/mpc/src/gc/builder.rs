@@ -1,6 +1,11 @@
 //! Construction of circuits with constants folded and negations free.
+//!
+//! The evaluator knows its own inputs and their sums. The labels of its inputs carry the value in their colour, and
+//! colours add as values do, so that an AND with such a wire costs one ciphertext instead of two
+//! ([`Gate::AndKnown`]). What only the garbler knows saves nothing: tables are made before its inputs exist.
 
-use super::circuit::{Circuit, Gate, Output};
+use super::circuit::{Circuit, Gate, Output, Outputs};
+use super::word::{Term, Word};
 
 /// A bit while a circuit is built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,13 +45,15 @@ pub struct Builder {
     garbler_inputs: usize,
     evaluator_inputs: usize,
     gates: Vec<Gate>,
+    /// Per gate whether the evaluator knows the result from its colour.
+    known: Vec<bool>,
 }
 
 impl Builder {
     /// A builder for circuits with so many inputs.
     #[must_use]
     pub fn new(garbler_inputs: usize, evaluator_inputs: usize) -> Self {
-        Self { garbler_inputs, evaluator_inputs, gates: vec![] }
+        Self { garbler_inputs, evaluator_inputs, gates: vec![], known: vec![] }
     }
 
     /// Bits `start..start + len` of the garbler's input.
@@ -83,7 +90,8 @@ impl Builder {
                 Bit::Const(i ^ j)
             }
             (Bit::Wire { id: a, inverted: i }, Bit::Wire { id: b, inverted: j }) => {
-                let id = self.push(|out| Gate::Xor { a, b, out });
+                let known = self.knows(a) && self.knows(b);
+                let id = self.push(known, |out| Gate::Xor { a, b, out });
                 Bit::Wire { id, inverted: i ^ j }
             }
         }
@@ -102,7 +110,17 @@ impl Builder {
                 }
             }
             (Bit::Wire { id: a, inverted: invert_a }, Bit::Wire { id: b, inverted: invert_b }) => {
-                let id = self.push(|out| Gate::And { a, b, out, invert_a, invert_b });
+                let id = match (self.knows(a), self.knows(b)) {
+                    (_, true) => self.push(false, |out| Gate::AndKnown { a, b, out, invert_a, invert_b }),
+                    (true, false) => self.push(false, |out| Gate::AndKnown {
+                        a: b,
+                        b: a,
+                        out,
+                        invert_a: invert_b,
+                        invert_b: invert_a,
+                    }),
+                    (false, false) => self.push(false, |out| Gate::And { a, b, out, invert_a, invert_b }),
+                };
                 Bit::Wire { id, inverted: false }
             }
         }
@@ -123,6 +141,52 @@ impl Builder {
     /// The circuit with these outputs.
     #[must_use]
     pub fn finish(self, outputs: &[Bit]) -> Circuit {
+        self.build(outputs, |slots| {
+            let place = |bit: &Bit| match *bit {
+                Bit::Const(bit) => Output::Const(bit),
+                Bit::Wire { id, inverted } => Output::Slot { slot: slots.of(id), inverted },
+            };
+            Outputs::Bits(outputs.iter().map(place).collect())
+        })
+    }
+
+    /// The circuit of which the parties get additive shares of a signed number, modulo `2^width`.
+    ///
+    /// # Panics
+    /// If `width` is not in `1..=32`.
+    #[must_use]
+    pub fn finish_word(self, number: &[Bit], width: u32) -> Circuit {
+        assert!((1..=32).contains(&width), "words of 32 bits");
+        let mut constant = 0_u32;
+        let mut weights: Vec<(u32, u32)> = vec![];
+        let top = number.len().saturating_sub(1);
+        for (i, bit) in number.iter().enumerate() {
+            let power = 1_u32.checked_shl(i as u32).unwrap_or(0);
+            let weight = if i == top { power.wrapping_neg() } else { power };
+            match *bit {
+                Bit::Const(one) => constant = constant.wrapping_add(weight * u32::from(one)),
+                Bit::Wire { id, inverted } => {
+                    let signed = if inverted { weight.wrapping_neg() } else { weight };
+                    constant = constant.wrapping_add(weight * u32::from(inverted));
+                    match weights.iter_mut().find(|(wire, _)| *wire == id) {
+                        Some((_, sum)) => *sum = sum.wrapping_add(signed),
+                        None => weights.push((id, signed)),
+                    }
+                }
+            }
+        }
+        let mask = u32::MAX >> (32 - width);
+        weights.iter_mut().for_each(|(_, weight)| *weight &= mask);
+        weights.retain(|(_, weight)| *weight != 0);
+        let live: Vec<Bit> = weights.iter().map(|(id, _)| wire(*id as usize)).collect();
+        self.build(&live, |slots| {
+            let terms = weights.iter().map(|&(id, weight)| Term { slot: slots.of(id), weight }).collect();
+            Outputs::Word(Word { terms, constant: constant & mask, width })
+        })
+    }
+
+    /// Drops what `live` does not need and assigns slots.
+    fn build(self, outputs: &[Bit], place: impl FnOnce(&Slots) -> Outputs) -> Circuit {
         let inputs = self.garbler_inputs + self.evaluator_inputs;
         let last_use = self.last_uses(outputs);
         let mut slots = Slots::new(&last_use, inputs);
@@ -149,14 +213,10 @@ impl Builder {
                 }
             });
         }
-        let place = |bit: &Bit| match *bit {
-            Bit::Const(bit) => Output::Const(bit),
-            Bit::Wire { id, inverted } => Output::Slot { slot: slots.of(id), inverted },
-        };
         Circuit {
             garbler_inputs: self.garbler_inputs,
             evaluator_inputs: self.evaluator_inputs,
-            outputs: outputs.iter().map(place).collect(),
+            outputs: place(&slots),
             and_count: gates.iter().filter(|g| g.ciphertexts() > 0).count(),
             ciphertexts: gates.iter().map(Gate::ciphertexts).sum(),
             gates,
@@ -187,9 +247,16 @@ impl Builder {
         last_use
     }
 
-    fn push(&mut self, gate: impl FnOnce(u32) -> Gate) -> u32 {
+    /// Whether the colour of a wire's active label is its value, and so known to the evaluator.
+    fn knows(&self, wire: u32) -> bool {
+        let (wire, inputs) = (wire as usize, self.garbler_inputs + self.evaluator_inputs);
+        wire >= self.garbler_inputs && (wire < inputs || self.known[wire - inputs])
+    }
+
+    fn push(&mut self, known: bool, gate: impl FnOnce(u32) -> Gate) -> u32 {
         let id = (self.garbler_inputs + self.evaluator_inputs + self.gates.len()) as u32;
         self.gates.push(gate(id));
+        self.known.push(known);
         id
     }
 }

@@ -3,6 +3,8 @@
 use phineus_kernel::block::Block;
 
 use super::LANES;
+use super::word::Word;
+use crate::Bits;
 
 pub use phineus_kernel::halfgates::Gate;
 
@@ -20,6 +22,15 @@ pub enum Output {
     },
 }
 
+/// What a circuit yields.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outputs {
+    /// Bits; the garbler's decoding plus the evaluator's colours, modulo 2.
+    Bits(Vec<Output>),
+    /// One integer; the sum of the parties' shares.
+    Word(Word),
+}
+
 /// A circuit of XOR, AND and free negations. Made by [`Builder`](super::builder::Builder).
 ///
 /// Before the first gate, slots `0..garbler_inputs` hold the garbler's inputs and the next `evaluator_inputs` the
@@ -29,7 +40,7 @@ pub struct Circuit {
     pub(super) garbler_inputs: usize,
     pub(super) evaluator_inputs: usize,
     pub(super) gates: Vec<Gate>,
-    pub(super) outputs: Vec<Output>,
+    pub(super) outputs: Outputs,
     pub(super) slots: usize,
     pub(super) and_count: usize,
     pub(super) ciphertexts: usize,
@@ -51,7 +62,10 @@ impl Circuit {
     /// Output bits per instance.
     #[must_use]
     pub fn outputs(&self) -> usize {
-        self.outputs.len()
+        match &self.outputs {
+            Outputs::Bits(bits) => bits.len(),
+            Outputs::Word(word) => word.width as usize,
+        }
     }
 
     /// AND gates per instance.
@@ -75,7 +89,27 @@ impl Circuit {
     /// Bytes of the tables of `instances` instances.
     #[must_use]
     pub fn table_bytes(&self, instances: usize) -> usize {
-        instances * self.ciphertexts * Block::BYTES
+        instances * (self.gate_bytes() + self.word().map_or(0, Word::table_bytes))
+    }
+
+    /// What garbler and evaluator got, put together: the outputs in order (instance, bit).
+    ///
+    /// # Panics
+    /// If the lengths differ.
+    #[must_use]
+    pub fn decode(&self, decoding: &Bits, output: &Bits) -> Bits {
+        let mut decoded = output.clone();
+        match &self.outputs {
+            Outputs::Bits(_) => decoded.xor_assign(decoding),
+            Outputs::Word(word) => {
+                assert_eq!(decoding.len(), output.len(), "shares of one length");
+                let width = word.width as usize;
+                let (a, b) = (decoding.to_words(width), output.to_words(width));
+                let sums: Vec<u32> = a.iter().zip(&b).map(|(a, b)| a.wrapping_add(*b)).collect();
+                decoded = Bits::from_words(&sums, width);
+            }
+        }
+        decoded
     }
 
     /// Tweaks used by `instances` instances.
@@ -108,11 +142,31 @@ impl Circuit {
             Output::Const(bit) => bit,
             Output::Slot { slot, inverted } => slots[slot as usize] ^ inverted,
         };
-        self.outputs.iter().map(read).collect()
+        match &self.outputs {
+            Outputs::Bits(bits) => bits.iter().map(read).collect(),
+            Outputs::Word(word) => {
+                let weight = |t: &super::word::Term| t.weight * u32::from(slots[t.slot as usize]);
+                let sum = word.terms.iter().fold(word.constant, |sum, t| sum.wrapping_add(weight(t)));
+                (0..word.width).map(|i| sum >> i & 1 == 1).collect()
+            }
+        }
     }
 
-    /// Tweaks used by one batch: one per ciphertext.
+    /// Bytes of the gates' tables of one instance.
+    pub(super) fn gate_bytes(&self) -> usize {
+        self.ciphertexts * Block::BYTES
+    }
+
+    /// The integer, if that is what the circuit yields.
+    pub(super) fn word(&self) -> Option<&Word> {
+        match &self.outputs {
+            Outputs::Bits(_) => None,
+            Outputs::Word(word) => Some(word),
+        }
+    }
+
+    /// Tweaks used by one batch: one per ciphertext and one per projection.
     pub(super) fn batch_tweaks(&self) -> u128 {
-        self.ciphertexts as u128
+        (self.ciphertexts + self.word().map_or(0, |w| w.terms.len())) as u128
     }
 }

@@ -22,6 +22,12 @@ pub enum GcError {
         /// Its first instance.
         first: u64,
     },
+    /// A zero label of an evaluator's input with bit 0 set.
+    #[error("zero label {index} of the evaluator's inputs has bit 0 set")]
+    Colour {
+        /// Its number.
+        index: usize,
+    },
     /// Parameters of a gadget out of range.
     #[error("{what} out of range: {got}")]
     Spec {

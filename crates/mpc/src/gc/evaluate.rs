@@ -3,13 +3,13 @@
 use phineus_kernel::block::Block;
 use phineus_kernel::halfgates;
 
-use super::circuit::Circuit;
-use super::garble::{colours, for_batches, load};
+use super::circuit::{Circuit, Outputs};
+use super::garble::{colours, for_batches, load, pack_words};
 use super::{GcError, LANES, Span};
 use crate::Bits;
 
-/// Evaluates the instances of `span` and returns the colours of the active output labels: the values masked by the
-/// garbler's decoding.
+/// Evaluates the instances of `span` and returns the colours of the active output labels, or the evaluator's shares of
+/// the integers: what [`Circuit::decode`] combines with the garbler's decoding.
 ///
 /// A wrong table, label or tweak gives random colours, never a panic.
 ///
@@ -35,18 +35,27 @@ pub fn evaluate(
         load(&mut memory.slots, &garbler_labels[of_batch(g)], g);
         load(&mut memory.slots[g..], &evaluator_labels[of_batch(e)], e);
         let tables = &tables[of_batch(circuit.table_bytes(1))];
+        let (tables, words) = tables.split_at(lanes * circuit.gate_bytes());
         let tables = if lanes == LANES {
             tables
         } else {
-            memory.tables.resize(circuit.table_bytes(LANES), 0);
+            memory.tables.resize(LANES * circuit.gate_bytes(), 0);
             let rows = memory.tables.chunks_exact_mut(LANES * Block::BYTES);
             for (row, full) in tables.chunks_exact(lanes * Block::BYTES).zip(rows) {
                 full[..row.len()].copy_from_slice(row);
             }
             &memory.tables
         };
-        halfgates::evaluate(&circuit.gates, span.batch_tweak(circuit, b), &mut memory.slots, tables);
-        colours(circuit, &memory.slots, lanes, false, out);
+        let tweak = span.batch_tweak(circuit, b);
+        halfgates::evaluate(&circuit.gates, tweak, &mut memory.slots, tables);
+        match &circuit.outputs {
+            Outputs::Bits(outputs) => colours(outputs, &memory.slots, lanes, false, out),
+            Outputs::Word(word) => {
+                let tweak = tweak.wrapping_add(circuit.ciphertexts as u128);
+                let shares = word.evaluate(tweak, &memory.slots, words);
+                pack_words(&shares[..lanes], word.width, out);
+            }
+        }
     });
     Ok(Bits::from_packed(out, span.count * circuit.outputs()))
 }

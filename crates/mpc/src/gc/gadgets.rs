@@ -51,19 +51,41 @@ const MAX_WINDOW: usize = 1024;
 /// adds nothing): the maximum commutes with adding a constant, and the plan proves that nothing overflows.
 /// Evaluator's inputs: `c_j`, `in_bits` each, then `r` on `out_bits`. Outputs: `z - r mod 2^out_bits`.
 ///
-/// ANDs for one value of `l` bits, clamp to `0..2^b`, output width `l'`: `(l - 1) + (l - shift - 1) + (l' - 1)`.
-/// Supplying `-r` instead of `r` would save nothing: the carry runs through all `l'` bits either way.
+/// ANDs for one value of `l` bits, clamp to `0..2^b`, output width `l'`: `(l - 1) + (l - shift - 1) + (l' - 1)`, of
+/// which `1 + 1 + (l' - 1 - b)` are with a bit that the evaluator knows and cost half. [`act_shared`] is cheaper.
 ///
 /// # Errors
 /// [`GcError::Spec`] if a parameter is out of range.
 pub fn act(spec: &ActSpec) -> Result<Circuit, GcError> {
-    let (l, out_bits) = (spec.in_bits as usize, spec.out_bits as usize);
+    let (mut b, z) = activation(spec, spec.out_bits as usize)?;
+    let out_bits = spec.out_bits as usize;
+    let mask = b.evaluator(spec.window * spec.in_bits as usize, out_bits);
+    let out = b.sub(&extend(&z, out_bits), &mask);
+    Ok(b.finish(&out))
+}
+
+/// As [`act`], with `z` modulo `2^out_bits` left in additive shares of garbler and evaluator, and no mask among the
+/// inputs: an evaluator that subtracts its mask `r` from its share and sends the difference has the garbler learn
+/// `z - r`, as with [`act`]. The difference must be sent, never the share itself, which would reveal `z`.
+///
+/// ANDs: `(l - 1) + (l - shift - 1)`, and `b + 1` projections at most of `out_bits` bits each.
+///
+/// # Errors
+/// As [`act`].
+pub fn act_shared(spec: &ActSpec) -> Result<Circuit, GcError> {
+    let (b, z) = activation(spec, 0)?;
+    Ok(b.finish_word(&z, spec.out_bits))
+}
+
+/// The signed result, in a builder that has `more` further inputs of the evaluator.
+fn activation(spec: &ActSpec, more: usize) -> Result<(Builder, Vec<Bit>), GcError> {
+    let l = spec.in_bits as usize;
     require("in_bits", spec.in_bits.into(), (2..=32).contains(&l))?;
-    require("out_bits", spec.out_bits.into(), (1..=32).contains(&out_bits))?;
+    require("out_bits", spec.out_bits.into(), (1..=32).contains(&spec.out_bits))?;
     require("window", spec.window as i64, (1..=MAX_WINDOW).contains(&spec.window))?;
     require("shift", spec.shift.into(), spec.shift < spec.in_bits)?;
     require("hi", spec.hi.into(), spec.lo <= spec.hi)?;
-    let mut b = Builder::new(spec.window * l, spec.window * l + out_bits);
+    let mut b = Builder::new(spec.window * l, spec.window * l + more);
     let values: Vec<Vec<Bit>> = (0..spec.window).map(|j| b.reveal(j, l)).collect();
     let largest = tournament(values, |l, r| b.max(&l, &r));
     let shifted = &largest[spec.shift as usize..];
@@ -73,9 +95,7 @@ pub fn act(spec: &ActSpec) -> Result<Circuit, GcError> {
         require("quadratic hi", quadratic.hi.into(), quadratic.lo <= quadratic.hi)?;
         z = b.quadratic(&z, spec.lo.into(), spec.hi.into(), quadratic);
     }
-    let mask = b.evaluator(spec.window * l, out_bits);
-    let out = b.sub(&extend(&z, out_bits), &mask);
-    Ok(b.finish(&out))
+    Ok((b, z))
 }
 
 /// The index of the largest of `n` signed shared values of `bits` bits, the lowest index of equals, on

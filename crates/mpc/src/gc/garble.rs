@@ -12,7 +12,7 @@ use rand::CryptoRng;
 use rayon::prelude::*;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-use super::circuit::{Circuit, Output};
+use super::circuit::{Circuit, Output, Outputs};
 use super::{GcError, LANES, Lanes, Span};
 use crate::{Bits, Delta};
 
@@ -70,17 +70,19 @@ impl InputSeed {
 pub struct Garbled {
     /// The tables, [`Circuit::table_bytes`], to be sent to the evaluator.
     pub tables: Vec<u8>,
-    /// Per output bit what must be added to the evaluator's colour to obtain the value: stays with the garbler if
-    /// the garbler is to learn the output, else goes to the evaluator.
+    /// Per output bit what must be added to the evaluator's colour to obtain the value, or the garbler's share of the
+    /// integer: stays with the garbler if the garbler is to learn the output, else goes to the evaluator. See
+    /// [`Circuit::decode`].
     pub decoding: Bits,
 }
 
 /// Garbles the instances of `span`.
 ///
-/// `evaluator_zero_labels` holds the zero labels of the evaluator's inputs, `span.count * evaluator_inputs`.
+/// `evaluator_zero_labels` holds the zero labels of the evaluator's inputs, `span.count * evaluator_inputs`, all with
+/// bit 0 clear as the sender of [`cot`](crate::ot::cot) gets them: the colour of an active label is the input bit.
 ///
 /// # Errors
-/// [`GcError`] on wrong lengths or an unaligned span.
+/// [`GcError`] on wrong lengths, an unaligned span or a label with bit 0 set.
 pub fn garble(
     circuit: &Circuit,
     delta: &Delta,
@@ -110,6 +112,10 @@ pub fn garble_into(
     let expected = span.count * circuit.evaluator_inputs;
     GcError::check_len("evaluator's zero labels", expected, evaluator_zero_labels.len())?;
     GcError::check_len("tables", circuit.table_bytes(span.count), tables.len())?;
+    // Colours of zero labels are known to the evaluator: no secret decides here.
+    if let Some(index) = evaluator_zero_labels.iter().position(|label| label.lsb()) {
+        return Err(GcError::Colour { index });
+    }
     // Batches start at whole bytes of the packed outputs because LANES is a multiple of 8.
     let mut decoding = vec![0; (span.count * circuit.outputs()).div_ceil(8)];
     let batch = |b: usize, memory: &mut Memory, tables: &mut [u8], decoding: &mut [u8]| {
@@ -122,20 +128,28 @@ pub fn garble_into(
         load(&mut memory.slots, &memory.garbler, circuit.garbler_inputs);
         load(&mut memory.slots[circuit.garbler_inputs..], evaluator, circuit.evaluator_inputs);
         let tweak = span.batch_tweak(circuit, b);
+        let (tables, words) = tables.split_at_mut(lanes * circuit.gate_bytes());
         let garble = |slots: &mut [Lanes], tables: &mut [u8]| {
             halfgates::garble(&circuit.gates, delta.block(), tweak, slots, tables);
         };
         if lanes == LANES {
             garble(&mut memory.slots, tables);
         } else {
-            memory.tables.resize(circuit.table_bytes(LANES), 0);
+            memory.tables.resize(LANES * circuit.gate_bytes(), 0);
             garble(&mut memory.slots, &mut memory.tables);
             let rows = memory.tables.chunks_exact(LANES * Block::BYTES);
             for (row, full) in tables.chunks_exact_mut(lanes * Block::BYTES).zip(rows) {
                 row.copy_from_slice(&full[..row.len()]);
             }
         }
-        colours(circuit, &memory.slots, lanes, true, decoding);
+        match &circuit.outputs {
+            Outputs::Bits(outputs) => colours(outputs, &memory.slots, lanes, true, decoding),
+            Outputs::Word(word) => {
+                let tweak = tweak.wrapping_add(circuit.ciphertexts as u128);
+                let shares = word.garble(delta, tweak, &memory.slots, words);
+                pack_words(&shares[..lanes], word.width, decoding);
+            }
+        }
     };
     let table_size = circuit.table_bytes(LANES).max(1);
     let decoding_size = (LANES * circuit.outputs() / 8).max(1);
@@ -192,14 +206,20 @@ pub(super) fn load(slots: &mut [Lanes], labels: &[Block], inputs: usize) {
 }
 
 /// Packs the colours of the outputs in order (instance, bit). The garbler adds its negations and constants.
-pub(super) fn colours(circuit: &Circuit, slots: &[Lanes], lanes: usize, garbler: bool, out: &mut [u8]) {
+pub(super) fn colours(outputs: &[Output], slots: &[Lanes], lanes: usize, garbler: bool, out: &mut [u8]) {
     out.fill(0);
     let colour = |lane: usize, output: &Output| match *output {
         Output::Const(bit) => bit & garbler,
         Output::Slot { slot, inverted } => slots[slot as usize][lane].lsb() ^ (inverted & garbler),
     };
-    let bits = (0..lanes).flat_map(|lane| circuit.outputs.iter().map(move |o| (lane, o)));
+    let bits = (0..lanes).flat_map(|lane| outputs.iter().map(move |o| (lane, o)));
     for (at, (lane, output)) in bits.enumerate() {
         out[at / 8] |= u8::from(colour(lane, output)) << (at % 8);
     }
+}
+
+/// Packs one integer per instance.
+pub(super) fn pack_words(words: &[u32], width: u32, out: &mut [u8]) {
+    let packed = Bits::from_words(words, width as usize);
+    out.copy_from_slice(packed.as_bytes());
 }

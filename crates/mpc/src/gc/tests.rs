@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use rand::Rng;
 
 use super::builder::{Bit, Builder};
-use super::gadgets::{ActSpec, act, argmax};
+use super::gadgets::{ActSpec, act, act_shared, argmax};
 use super::*;
 use crate::{Bits, Delta};
 
@@ -31,7 +31,7 @@ impl Run {
         };
         let garbler_bits = bits(count * circuit.garbler_inputs());
         let evaluator_bits = bits(count * circuit.evaluator_inputs());
-        let zero_labels = (0..evaluator_bits.len()).map(|_| Block::random(rng)).collect();
+        let zero_labels = (0..evaluator_bits.len()).map(|_| Block::random(rng).with_colour(false)).collect();
         Self {
             span: Span::whole(u128::MAX - 5, count),
             delta: Delta::random(rng),
@@ -73,9 +73,7 @@ impl Run {
     }
 
     fn decoded(&self, span: Span, garbled: &Garbled) -> Bits {
-        let mut out = self.evaluate(span, &garbled.tables);
-        out.xor_assign(&garbled.decoding);
-        out
+        self.circuit.decode(&garbled.decoding, &self.evaluate(span, &garbled.tables))
     }
 
     fn assert_correct(&self) {
@@ -85,7 +83,7 @@ impl Run {
     }
 }
 
-fn random_circuit(seed: u64, inputs: usize, gates: usize) -> Circuit {
+fn random_circuit(seed: u64, inputs: usize, gates: usize, word: Option<u32>) -> Circuit {
     let mut rng = Prg::with_stream([4; 16], seed);
     let mut b = Builder::new(inputs, inputs);
     let mut bits = [b.garbler(0, inputs), b.evaluator(0, inputs), vec![builder::ZERO, builder::ONE]].concat();
@@ -98,7 +96,10 @@ fn random_circuit(seed: u64, inputs: usize, gates: usize) -> Circuit {
         bits.push(if rng.next_u32() & 1 == 1 { b.xor(x, y) } else { b.and(x, y) });
     }
     let outputs: Vec<Bit> = bits.iter().rev().take(13).copied().chain(bits[..2].iter().copied()).collect();
-    b.finish(&outputs)
+    match word {
+        Some(width) => b.finish_word(&outputs, width),
+        None => b.finish(&outputs),
+    }
 }
 
 fn relu() -> ActSpec {
@@ -108,8 +109,9 @@ fn relu() -> ActSpec {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
     #[test]
-    fn random_circuits_garble_to_themselves(seed: u64, inputs in 1_usize..8, gates in 0_usize..120, count in 0_usize..40) {
-        Run::new(random_circuit(seed, inputs, gates), count, 1).assert_correct();
+    fn random_circuits_garble_to_themselves(seed: u64, inputs in 1_usize..8, gates in 0_usize..120, count in 0_usize..40,
+        word in prop::option::of(1_u32..=32)) {
+        Run::new(random_circuit(seed, inputs, gates, word), count, 1).assert_correct();
     }
 }
 
@@ -120,6 +122,11 @@ fn gadgets_garble_to_themselves() {
     }
     Run::new(act(&ActSpec { window: 4, out_bits: 21, lo: -100, hi: 99, ..relu() }).unwrap(), 33, 3)
         .assert_correct();
+    for spec in [relu(), ActSpec { window: 3, out_bits: 21, lo: -100, hi: 99, ..relu() }] {
+        for count in [1, 16, 50] {
+            Run::new(act_shared(&spec).unwrap(), count, 3).assert_correct();
+        }
+    }
     Run::new(argmax(20, 10).unwrap(), 3, 4).assert_correct();
     Run::new(argmax(20, 1).unwrap(), 3, 4).assert_correct();
 }
@@ -183,7 +190,7 @@ fn no_table_or_tweak_is_shared_between_batches() {
     let tables = run.garble().tables;
     let distinct: std::collections::HashSet<_> = tables.as_chunks::<16>().0.iter().collect();
     assert_eq!(distinct.len(), tables.len() / 16);
-    assert_eq!(run.circuit.tweaks(200), 13 * 2 * run.circuit.and_count() as u128);
+    assert_eq!(run.circuit.tweaks(200), 13 * (run.circuit.table_bytes(1) / 16) as u128);
 }
 
 #[test]
@@ -203,6 +210,10 @@ fn wrong_lengths_are_errors() {
     assert!(garble(&run.circuit, &run.delta, run.span, &run.seed, &run.zero_labels[1..]).is_err());
     assert!(garble(&run.circuit, &run.delta, unaligned, &run.seed, &run.zero_labels).is_err());
     assert!(run.seed.labels(&run.circuit, &run.delta, run.span, &Bits::zeros(3)).is_err());
+    let mut coloured = run.zero_labels.clone();
+    coloured[7] = coloured[7].with_lsb();
+    let error = garble(&run.circuit, &run.delta, run.span, &run.seed, &coloured).unwrap_err();
+    assert_eq!(error, GcError::Colour { index: 7 });
 }
 
 #[test]
@@ -210,28 +221,38 @@ fn wrong_lengths_are_errors() {
 fn speed() {
     // The calling thread does all the work, so that its processor time is the cost.
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).use_current_thread().build().unwrap();
-    let run = Run::new(act(&relu()).unwrap(), 1 << 14, 10);
-    let n = run.span.count as f64;
-    let (garbler_labels, evaluator_labels) = (run.garbler_labels(), run.evaluator_labels());
-    // A buffer that is used again, as for consecutive messages: its pages are there.
-    let tables = &mut vec![0; run.circuit.table_bytes(run.span.count)];
-    for _ in 0..7 {
-        let start = ThreadTime::now();
-        pool.install(|| garble_into(&run.circuit, &run.delta, run.span, &run.seed, &run.zero_labels, tables))
-            .unwrap();
-        let garbling = start.elapsed().as_secs_f64();
-        let start = ThreadTime::now();
-        pool.install(|| evaluate(&run.circuit, run.span, tables, &garbler_labels, &evaluator_labels))
-            .unwrap();
-        let evaluation = start.elapsed().as_secs_f64();
+    for circuit in [act(&relu()).unwrap(), act_shared(&relu()).unwrap()] {
+        let run = Run::new(circuit, 1 << 14, 10);
+        let (garbling, evaluation) = pool.install(|| times(&run));
         eprintln!(
             "{} ANDs, {} gates, {} slots, {} bytes: garble {:.3} us, evaluate {:.3} us",
             run.circuit.and_count(),
             run.circuit.gates().len(),
             run.circuit.slots(),
             run.circuit.table_bytes(1),
-            garbling / n * 1e6,
-            evaluation / n * 1e6
+            garbling * 1e6,
+            evaluation * 1e6
         );
     }
+}
+
+/// Median seconds per instance to garble and to evaluate.
+fn times(run: &Run) -> (f64, f64) {
+    let (garbler_labels, evaluator_labels) = (run.garbler_labels(), run.evaluator_labels());
+    // A buffer that is used again, as for consecutive messages: its pages are there.
+    let tables = &mut vec![0; run.circuit.table_bytes(run.span.count)];
+    let (mut garbling, mut evaluation) = (vec![], vec![]);
+    for _ in 0..9 {
+        let start = ThreadTime::now();
+        garble_into(&run.circuit, &run.delta, run.span, &run.seed, &run.zero_labels, tables).unwrap();
+        garbling.push(start.elapsed().as_secs_f64());
+        let start = ThreadTime::now();
+        evaluate(&run.circuit, run.span, tables, &garbler_labels, &evaluator_labels).unwrap();
+        evaluation.push(start.elapsed().as_secs_f64());
+    }
+    let median = |mut times: Vec<f64>| {
+        times.sort_by(f64::total_cmp);
+        times[times.len() / 2] / run.span.count as f64
+    };
+    (median(garbling), median(evaluation))
 }

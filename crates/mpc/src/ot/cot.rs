@@ -1,8 +1,9 @@
 //! Correlated OT: Roy, *SoftSpokenOT: quieter OT extension from small-field silent VOLE in the Minicrypt model*,
 //! CRYPTO 2022 (small-field VOLE of figure 7, repetition code, consistency check), secure against malicious parties.
 //!
-//! Functionality: the sender holds `Delta`, the receiver chooses bits `c_j`; the sender gets random `K_j`, the
-//! receiver `K_j + c_j Delta`.
+//! Functionality: the sender holds `Delta` with bit 0 set, the receiver chooses bits `c_j`; the sender gets random
+//! `K_j` with bit 0 clear, the receiver `K_j + c_j Delta`, whose bit 0 is `c_j`. (Both parties clear or set that bit
+//! themselves: the receiver knows bit 0 of `K_j` anyway.)
 //!
 //! Method. Per punctured function (module `pprf`) with leaves `r_x` (bit vectors) the receiver has `u = sum_x r_x`
 //! and the columns `v_b = sum_(x: x_b = 1) r_x`; the sender, who misses leaf `delta`, has `w_b = v_b + delta_b u`.
@@ -170,7 +171,9 @@ impl<R: Role> Sender<R> {
         if self.state.digest(&tags) != blake3::Hash::from_bytes(expected) {
             return Err(PeerMisbehaved::CheckFailed { what: CORRECTION.name() });
         }
-        Ok(rows(columns, count))
+        let mut keys = rows(columns, count);
+        keys.iter_mut().for_each(|key| *key = key.with_colour(false));
+        Ok(keys)
     }
 }
 
@@ -223,8 +226,12 @@ impl<R: Role> Receiver<R> {
     fn chunk(&mut self, count: usize, choices: &[u8]) -> (Vec<u8>, Vec<Block>) {
         let Correction { mut c, columns, mut message } = self.correct(count, choices);
         self.prove(count, &c, &columns, &mut message);
+        let mut labels = rows(columns, count);
+        for (i, label) in labels.iter_mut().enumerate() {
+            *label = label.with_colour(c[i / 8] >> (i % 8) & 1 == 1);
+        }
         c.zeroize();
-        (message, rows(columns, count))
+        (message, labels)
     }
 
     fn correct(&mut self, count: usize, choices: &[u8]) -> Correction {

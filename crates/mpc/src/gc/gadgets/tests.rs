@@ -29,6 +29,15 @@ fn run(spec: &ActSpec, values: &[i64], shares: &[i64], mask: i64) -> i64 {
     out.iter().enumerate().fold(0, |v, (i, b)| v | i64::from(*b) << i)
 }
 
+fn run_shared(spec: &ActSpec, values: &[i64], shares: &[i64]) -> i64 {
+    let circuit = act_shared(spec).unwrap();
+    let rounding = if spec.shift == 0 { 0 } else { 1 << (spec.shift - 1) };
+    let y = values.iter().zip(shares).flat_map(|(v, c)| bits_of(v - c + rounding, spec.in_bits));
+    let c = shares.iter().flat_map(|c| bits_of(*c, spec.in_bits));
+    let out = circuit.eval(&y.collect::<Vec<_>>(), &c.collect::<Vec<_>>());
+    out.iter().enumerate().fold(0, |v, (i, b)| v | i64::from(*b) << i)
+}
+
 fn bounds() -> impl Strategy<Value = (i32, i32)> {
     prop_oneof![
         Just((0, 255)),
@@ -72,6 +81,8 @@ proptest! {
         let mask = i64::from(mask) & ((1 << out_bits) - 1);
         let expected = (oracle(&spec, &values) - mask) & ((1 << out_bits) - 1);
         prop_assert_eq!(run(&spec, &values, &shares, mask), expected);
+        let z = oracle(&spec, &values) & ((1 << out_bits) - 1);
+        prop_assert_eq!(run_shared(&spec, &values, &shares), z);
     }
 
     #[test]
@@ -108,6 +119,29 @@ fn gate_counts() {
     // Additions, comparisons, selections of values but at the root, of indices but their highest fresh bit.
     assert_eq!(argmax(20, 8).unwrap().and_count(), 8 * 19 + 7 * 20 + 6 * 20 + 2 + 2);
     assert_eq!(argmax(20, 1).unwrap().outputs(), 0);
+}
+
+#[test]
+fn table_bytes() {
+    let relu = ActSpec { in_bits: 24, window: 1, shift: 8, lo: 0, hi: 255, quadratic: None, out_bits: 24 };
+    // Half price: the lowest carry of the addition and of the subtraction, the carries above the 8 bits of z.
+    let masked = act(&relu).unwrap();
+    assert_eq!(masked.table_bytes(1), 16 * (1 + 2 * 22 + 2 * 15 + 1 + 2 * 7 + 15));
+    let shared = act_shared(&relu).unwrap();
+    assert_eq!(shared.and_count(), 23 + 15);
+    assert_eq!(shared.table_bytes(1), 16 * (1 + 2 * 22 + 2 * 15) + 8 * 3);
+    assert_eq!(shared.table_bytes(100), 100 * shared.table_bytes(1));
+    assert_eq!((shared.evaluator_inputs(), shared.outputs()), (24, 24));
+    // A signed result has one projection more, a narrow ring shorter ones.
+    let signed = act_shared(&ActSpec { lo: -128, hi: 127, out_bits: 16, ..relu }).unwrap();
+    assert_eq!(signed.table_bytes(1), 16 * (1 + 2 * 22 + 2 * 14) + 8 * 2);
+    // A sum of known bits is known; a product with an unknown bit is not.
+    let mut b = Builder::new(1, 2);
+    let (x, k) = (b.garbler(0, 1)[0], b.evaluator(0, 2));
+    let known = b.xor(k[0], !k[1]);
+    let product = b.and(known, x);
+    let again = b.and(product, x);
+    assert_eq!(b.finish(&[product, again]).table_bytes(1), 16 + 32);
 }
 
 #[test]

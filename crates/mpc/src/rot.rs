@@ -1,0 +1,190 @@
+//! Random OT of 64-bit strings from correlated OT.
+//!
+//! Functionality: per transfer the sender gets two random strings `m_0, m_1`, the receiver with choice `c` gets `m_c`.
+//!
+//! Method: the outputs `K` and `K + c Delta` of [`crate::ot::cot`] are hashed by the re-keyed tweakable hash of
+//! [`phineus_kernel::hash`] (Guo, Katz, Wang, Weng, Yu, CRYPTO 2020, section 4), which breaks the correlation: `m_b =
+//! H(K + b Delta)`. Nothing is sent beyond the extension.
+//!
+//! Cost: that of the extension; two hashes per transfer at the sender, one at the receiver.
+//!
+//! Security: [`GROUP`] transfers share a key of the hash, so a tweak is used for `2 GROUP` queries by the sender.
+
+use phineus_kernel::block::Block;
+use phineus_kernel::hash::tccr_batch;
+use phineus_net::{Channel, ChannelError, Role};
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::Bits;
+use crate::ot::cot;
+
+/// Transfers that share one key of the hash.
+pub const GROUP: usize = 16;
+
+/// The hash keys of one session and direction: a counter that both parties advance alike.
+///
+/// # Security
+/// The start must be random per session and unknown before the offsets are fixed, and the two directions must not
+/// meet: [`Tweaks::split`] puts them `2^127` apart.
+#[derive(Debug)]
+pub struct Tweaks(u128);
+
+impl Tweaks {
+    /// The two directions of a session that starts at `start`: first the one in which the server sends.
+    #[must_use]
+    pub fn split(start: u128) -> (Self, Self) {
+        (Self(start), Self(start ^ 1 << 127))
+    }
+
+    fn next(&mut self) -> u128 {
+        let tweak = self.0;
+        self.0 = self.0.wrapping_add(1);
+        tweak
+    }
+}
+
+/// One direction of a session as its sender holds it.
+pub struct Sender<R: Role> {
+    cot: cot::Sender<R>,
+    tweaks: Tweaks,
+}
+
+/// One direction of a session as its receiver holds it.
+pub struct Receiver<R: Role> {
+    cot: cot::Receiver<R>,
+    tweaks: Tweaks,
+}
+
+impl<R: Role> Sender<R> {
+    /// Random OT on a correlated OT.
+    #[must_use]
+    pub fn new(cot: cot::Sender<R>, tweaks: Tweaks) -> Self {
+        Self { cot, tweaks }
+    }
+
+    /// `n` transfers: all `[m_0, m_1]`.
+    ///
+    /// # Errors
+    /// As [`cot::Sender::extend`].
+    pub async fn extend(
+        &mut self,
+        channel: &mut Channel<R>,
+        n: usize,
+    ) -> Result<Zeroizing<Vec<[u64; 2]>>, ChannelError> {
+        let keys = Zeroizing::new(self.cot.extend(channel, n).await?);
+        let delta = self.cot.delta().block();
+        let mut strings = Zeroizing::new(Vec::with_capacity(n));
+        let (mut x, mut out) = ([Block::ZERO; 2 * GROUP], [Block::ZERO; 2 * GROUP]);
+        for keys in keys.chunks(GROUP) {
+            for (pair, key) in x.chunks_exact_mut(2).zip(keys) {
+                pair[0] = *key;
+                pair[1] = *key ^ delta;
+            }
+            let used = 2 * keys.len();
+            tccr_batch(self.tweaks.next(), &mut x[..used], &mut out[..used]);
+            strings.extend(out[..used].chunks_exact(2).map(|pair| [pair[0].0 as u64, pair[1].0 as u64]));
+        }
+        x.zeroize();
+        out.zeroize();
+        Ok(strings)
+    }
+}
+
+impl<R: Role> Receiver<R> {
+    /// Random OT on a correlated OT.
+    #[must_use]
+    pub fn new(cot: cot::Receiver<R>, tweaks: Tweaks) -> Self {
+        Self { cot, tweaks }
+    }
+
+    /// One transfer per choice: all `m_c`.
+    ///
+    /// # Errors
+    /// As [`cot::Receiver::extend`].
+    pub async fn extend(
+        &mut self,
+        channel: &mut Channel<R>,
+        choices: &Bits,
+    ) -> Result<Zeroizing<Vec<u64>>, ChannelError> {
+        let mut labels = Zeroizing::new(self.cot.extend(channel, choices).await?);
+        let mut strings = Zeroizing::new(Vec::with_capacity(choices.len()));
+        let mut out = [Block::ZERO; GROUP];
+        for labels in labels.chunks_mut(GROUP) {
+            let out = &mut out[..labels.len()];
+            tccr_batch(self.tweaks.next(), labels, out);
+            strings.extend(out.iter().map(|block| block.0 as u64));
+        }
+        out.zeroize();
+        Ok(strings)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use phineus_kernel::prg::Prg;
+    use phineus_net::{Client, Server, mem};
+    use rand::Rng;
+
+    use super::*;
+    use crate::Delta;
+
+    /// A party's channel and both directions of random OT.
+    pub(crate) struct Party<R: Role> {
+        pub(crate) channel: Channel<R>,
+        pub(crate) send: Sender<R>,
+        pub(crate) receive: Receiver<R>,
+    }
+
+    async fn party<R: Role>(mut channel: Channel<R>, seed: u8) -> Party<R> {
+        let rng = &mut Prg::new([seed; 16]);
+        let delta = Delta::random(rng);
+        let channel_ref = &mut channel;
+        let (cot_send, cot_receive) = if R::LEADER {
+            let send = cot::Sender::setup(channel_ref, &[7; 32], delta, rng).await.unwrap();
+            (send, cot::Receiver::setup(channel_ref, &[7; 32], rng).await.unwrap())
+        } else {
+            let receive = cot::Receiver::setup(channel_ref, &[7; 32], rng).await.unwrap();
+            (cot::Sender::setup(channel_ref, &[7; 32], delta, rng).await.unwrap(), receive)
+        };
+        let (down, up) = Tweaks::split(1 << 100);
+        let (own, theirs) = if R::LEADER { (down, up) } else { (up, down) };
+        Party { channel, send: Sender::new(cot_send, own), receive: Receiver::new(cot_receive, theirs) }
+    }
+
+    /// Both parties after setup.
+    pub(crate) async fn parties() -> (Party<Client>, Party<Server>) {
+        let (client, server) = mem::pair();
+        tokio::join!(party(client, 1), party(server, 2))
+    }
+
+    #[tokio::test]
+    async fn the_receiver_gets_the_chosen_string_and_not_the_other() {
+        let (mut client, mut server) = parties().await;
+        for n in [1, 15, 16, 17, 1000] {
+            let mut words = vec![0; n];
+            Prg::new([n as u8; 16]).fill_u32(1, &mut words);
+            let choices = Bits::from_words(&words, 1);
+            let (sent, got) = tokio::join!(
+                server.send.extend(&mut server.channel, n),
+                client.receive.extend(&mut client.channel, &choices)
+            );
+            let (sent, got) = (sent.unwrap(), got.unwrap());
+            assert_eq!((sent.len(), got.len()), (n, n));
+            for (i, (pair, got)) in sent.iter().zip(got.iter()).enumerate() {
+                assert_eq!(pair[usize::from(choices.get(i))], *got);
+                assert_ne!(pair[usize::from(!choices.get(i))], *got);
+            }
+            let ones: u32 = sent.iter().map(|pair| (pair[0] ^ pair[1]).count_ones()).sum();
+            let mean = 32.0 * n as f64;
+            assert!((f64::from(ones) - mean).abs() < 6.0 * (16.0 * n as f64).sqrt());
+        }
+        // The other direction has hash keys of its own.
+        let choices = Bits::zeros(40);
+        let (sent, got) = tokio::join!(
+            client.send.extend(&mut client.channel, 40),
+            server.receive.extend(&mut server.channel, &choices)
+        );
+        assert!(sent.unwrap().iter().zip(got.unwrap().iter()).all(|(pair, got)| pair[0] == *got));
+        assert_ne!(Prg::new([1; 16]).next_u64(), 0);
+    }
+}
