@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use phineus_he::{HeError, Params, ReplySpec, noise};
 use phineus_model::fixed::{Act, GraphError, Op, Reveal};
-use phineus_model::graph::{Conv, NodeId};
+use phineus_model::graph::{Conv, Node, NodeId};
 use phineus_model::phn::Public;
 use phineus_mpc::gc::Circuit;
 use thiserror::Error;
@@ -149,8 +149,8 @@ pub const MAX_BULK: usize = 64;
 /// Most bytes of tables and labels that a client keeps for one inference.
 const MAX_STORED: u64 = 64 << 30;
 
-/// Most activations of a network: bounds what a server can make a client allocate.
-const MAX_ACTIVATIONS: u64 = 1 << 26;
+/// Most values that all activations of a network read: bounds what a server can make a client allocate.
+const MAX_PLACES: u64 = 1 << 26;
 
 impl Plan {
     /// Derives and proves the plan of a network.
@@ -160,14 +160,9 @@ impl Plan {
     pub fn new(public: Public) -> Result<Self, PlanError> {
         let graph = &public.graph;
         graph.validate()?;
-        let activations: u64 =
-            graph.nodes.iter().filter(|n| matches!(n.op, Op::Act(_))).map(|n| n.len() as u64).sum();
-        if activations > MAX_ACTIVATIONS {
-            return Err(PlanError::TooLarge {
-                what: "activations",
-                got: activations,
-                limit: MAX_ACTIVATIONS,
-            });
+        let places: u64 = graph.nodes.iter().map(places).sum();
+        if places > MAX_PLACES {
+            return Err(PlanError::TooLarge { what: "inputs of activations", got: places, limit: MAX_PLACES });
         }
         let rings = encryption::ladder()?;
         let linear = LinearPlan::choose(&public, &rings, 1)?;
@@ -356,6 +351,14 @@ pub fn op_name(op: &Op) -> &'static str {
         Op::Slice { .. } => "slice",
         Op::Reshape => "reshape",
         Op::Transpose { .. } => "transpose",
+    }
+}
+
+/// Values that an activation reads, window by window; 0 for any other node.
+fn places(node: &Node<Op>) -> u64 {
+    match &node.op {
+        Op::Act(act) => (node.len() * act.max_pool.map_or(1, |w| w.kernel[0] * w.kernel[1])) as u64,
+        _ => 0,
     }
 }
 

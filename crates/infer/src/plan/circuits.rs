@@ -21,7 +21,7 @@ pub(super) struct Circuits {
 }
 
 /// Most input bits of the distinct circuits of a network together: bounds what a server can make a client build.
-const MAX_BITS: usize = 1 << 22;
+const MAX_BITS: usize = 1 << 20;
 
 impl Circuits {
     /// The garbled layer of activation `node`.
@@ -100,7 +100,10 @@ impl Circuits {
         if let Some(circuit) = self.known.get(&spec) {
             return Ok(circuit.clone());
         }
-        self.afford(spec.window * spec.in_bits as usize)?;
+        let in_bits = spec.in_bits as usize;
+        // A square is about as large as that many additions.
+        let square = if spec.quadratic.is_some() { in_bits * in_bits } else { 0 };
+        self.afford(spec.window * in_bits + square)?;
         let circuit = Arc::new(gadgets::act(&spec).map_err(|e| refused(node, e))?);
         self.known.insert(spec, circuit.clone());
         Ok(circuit)

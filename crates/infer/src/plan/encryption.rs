@@ -91,16 +91,12 @@ impl LinearPlan {
             .collect();
         let name = |layer: usize| graph.nodes[demands[layer].node].name.clone();
         let mut rungs = vec![0; demands.len()];
+        let pack = |layer: usize, rung: usize| {
+            let unsupported = |reason| PlanError::Unsupported { node: name(layer), reason };
+            demands[layer].pack(&ladder[rung]).map_err(unsupported)
+        };
+        let mut packings = (0..demands.len()).map(|layer| pack(layer, 0)).collect::<Result<Vec<_>, _>>()?;
         loop {
-            let packings = demands
-                .iter()
-                .zip(&rungs)
-                .map(|(demand, rung)| demand.pack(&ladder[*rung]))
-                .collect::<Result<Vec<_>, _>>()
-                .map_err(|(node, reason)| PlanError::Unsupported {
-                    node: graph.nodes[node].name.clone(),
-                    reason,
-                })?;
             let inputs: Vec<(&Params, LayerInput)> = demands
                 .iter()
                 .zip(&packings)
@@ -115,7 +111,10 @@ impl LinearPlan {
                 Err(source) => {
                     let layer = source.layer().unwrap_or(0);
                     match rungs.get_mut(layer) {
-                        Some(rung) if *rung + 1 < ladder.len() => *rung += 1,
+                        Some(rung) if *rung + 1 < ladder.len() => {
+                            *rung += 1;
+                            packings[layer] = pack(layer, *rung)?;
+                        }
                         _ => return Err(PlanError::Parameters { node: name(layer), source }),
                     }
                 }
@@ -167,9 +166,11 @@ impl Demand {
         Self { node, stack, weights, ring, l1, largest }
     }
 
-    fn pack(&self, params: &Params) -> Result<Packing, (NodeId, String)> {
-        let cost = CostModel { limbs: params.limbs() as f64, ..CostModel::default() };
-        Packing::plan(&self.stack.tall(), params.degree(), &cost).map_err(|e| (self.node, e.to_string()))
+    fn pack(&self, params: &Params) -> Result<Packing, String> {
+        let (limbs, default) = (params.limbs() as f64, CostModel::default());
+        let request_bits = default.request_bits * limbs / default.limbs;
+        let cost = CostModel { limbs, request_bits, ..default };
+        Packing::plan(&self.stack.tall(), params.degree(), &cost).map_err(|e| e.to_string())
     }
 
     /// Every coefficient of a response collects input noise through all weights of its polynomial product.
