@@ -117,7 +117,7 @@ pub(crate) async fn garbled(
         material.push(evaluator);
     }
     let output = OutputShare(shares[plan.public().graph.output].clone().unwrap_or_default());
-    Ok(ClientMaterial { seed, tweak, layers: material, output, costs })
+    Ok(ClientMaterial { plan: *plan.digest(), seed, tweak, layers: material, output, costs })
 }
 
 /// Online: the revealed integers (or the index of the largest), and what each row of the report cost.

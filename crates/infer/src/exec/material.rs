@@ -14,6 +14,8 @@ use crate::report::Cost;
 
 /// The client's half of a pre-compute.
 pub(crate) struct ClientMaterial {
+    /// Digest of the plan that it was made for.
+    pub(crate) plan: [u8; 32],
     /// Its masks follow from it.
     pub(crate) seed: Seed,
     /// First hash tweak of the circuits.
@@ -44,7 +46,7 @@ pub(crate) struct ServerMaterial {
 
 impl ClientMaterial {
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
-        let mut out = Vec::new();
+        let mut out = self.plan.to_vec();
         out.extend(self.seed.bytes());
         out.extend(self.tweak.to_le_bytes());
         self.output.0.iter().for_each(|word| out.extend(word.to_le_bytes()));
@@ -70,13 +72,16 @@ impl ClientMaterial {
             layer.labels.len() * Block::BYTES + layer.tables.len() + decoding
         };
         let layers: usize = self.layers.iter().map(layer).sum();
-        (32 + 16 + 4 * self.output.0.len() + COST_BYTES * plan.rows() + layers) as u64
+        (32 + 32 + 16 + 4 * self.output.0.len() + COST_BYTES * plan.rows() + layers) as u64
     }
 
     /// # Errors
-    /// [`ProtocolError::Material`] unless the bytes have exactly the length that the plan calls for.
+    /// [`ProtocolError::Material`] unless the bytes name this plan and have exactly the length that it calls for.
     pub(crate) fn from_bytes(bytes: &[u8], plan: &Plan) -> Result<Self, ProtocolError> {
         let mut reader = Reader(bytes);
+        if reader.array()? != *plan.digest() {
+            return Err(ProtocolError::Material);
+        }
         let seed = Seed::from_bytes(reader.array()?);
         let tweak = u128::from_le_bytes(reader.array()?);
         let graph = &plan.public().graph;
@@ -95,7 +100,8 @@ impl ClientMaterial {
             })
             .collect::<Result<_, ProtocolError>>()?;
         reader.end()?;
-        Ok(Self { seed, tweak, layers, output: OutputShare(output), costs })
+        let output = OutputShare(output);
+        Ok(Self { plan: *plan.digest(), seed, tweak, layers, output, costs })
     }
 }
 
@@ -110,7 +116,7 @@ impl ServerMaterial {
     }
 
     /// # Errors
-    /// As [`ClientMaterial::from_bytes`].
+    /// [`ProtocolError::Material`] unless the bytes have exactly the length that the plan calls for.
     pub(crate) fn from_bytes(bytes: &[u8], plan: &Plan) -> Result<Self, ProtocolError> {
         let mut reader = Reader(bytes);
         let seed = Seed::from_bytes(reader.array()?);

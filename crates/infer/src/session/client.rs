@@ -244,6 +244,9 @@ impl Session {
             return Err(ProtocolError::Input { expected, got: input.len(), lo: fact.lo, hi: fact.hi });
         }
         let Prepared { id, material } = prepared;
+        if material.plan != *plan.digest() {
+            return Err(ProtocolError::Material);
+        }
         let mut report = Report::empty(&plan, "tcp");
         report.client.stored_bytes = material.stored_bytes(&plan);
         for (layer, cost) in report.layers.iter_mut().zip(&material.costs) {
