@@ -5,5 +5,8 @@
 mod bad_peer;
 mod bulk;
 mod end_to_end;
+mod hello;
+mod limits;
 mod nets;
 mod party;
+mod stored;
