@@ -15,6 +15,7 @@ use crate::{Ciphertext, Eval, Params, Poly};
 pub(crate) enum Purpose {
     PublicKey,
     Request,
+    Galois,
 }
 
 /// The server's end of a stream of ciphertexts under one seed.
@@ -59,6 +60,7 @@ pub(crate) fn uniform_half(
     let context = match purpose {
         Purpose::PublicKey => "phineus he: uniform half of a public key",
         Purpose::Request => "phineus he: uniform half of a request",
+        Purpose::Galois => "phineus he: uniform half of a Galois key",
     };
     let mut hasher = blake3::Hasher::new_derive_key(context);
     hasher.update(seed).update(&index.to_le_bytes());

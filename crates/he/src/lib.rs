@@ -1,4 +1,4 @@
-//! Linear layers on encrypted inputs, without rotations.
+//! Linear layers on encrypted inputs, without rotations of the data.
 //!
 //! A BFV-like scheme over R_q = Z_q\[X\]/(X^n + 1) with plaintexts in R modulo 2^l, l <= 32, in *coefficient*
 //! encoding: a product with a small integer polynomial is a negacyclic convolution modulo 2^l (Huang et al.,
@@ -10,6 +10,7 @@
 //! | [`Encryptor`], [`Requests`] | client | Enc(r) = (round(q r / 2^l) + e - a s, a), a from a seed |
 //! | [`Accumulator`] | server | sum of Enc(r_j) w_j, lazily reduced |
 //! | [`respond`] | server | + fresh zero + flood - s, switched to 2^(l+g), wanted coefficients only |
+//! | [`pack()`](pack::pack) | server | several responses in one, where few coefficients of each are wanted |
 //! | [`SecretKey::decrypt`] | client | w r - s modulo 2^l |
 //! | [`noise::prove`] | both | decryption is correct and the response hides w, each up to 2^-40 |
 //!
@@ -23,8 +24,10 @@ mod decrypt;
 mod encode;
 mod encrypt;
 mod expand;
+mod galois;
 mod keys;
 pub mod noise;
+pub mod pack;
 mod params;
 mod poly;
 mod respond;
@@ -37,7 +40,9 @@ use thiserror::Error;
 pub use accumulate::{Accumulator, Ciphertext};
 pub use encrypt::{Encryptor, RequestShape, Requests, Slot};
 pub use expand::Expander;
+pub use galois::{GaloisKeys, GaloisShape};
 pub use keys::{PublicKey, SecretKey};
+pub use pack::{Layout, Masked, pack};
 pub use params::{Params, ParamsLiteral};
 pub use poly::{Coeff, Domain, Eval, Poly};
 pub use respond::{ReplySpec, Response, ResponseShape, respond};
@@ -83,6 +88,14 @@ pub enum HeError {
         expected: usize,
         /// Its length.
         got: usize,
+    },
+    /// More levels of automorphisms than there are, or than there are keys for.
+    #[error("{needed} levels of automorphisms where there are {most}")]
+    Levels {
+        /// Levels asked for.
+        needed: u32,
+        /// The most that is possible.
+        most: u32,
     },
     /// The switched modulus would exceed 52 bits.
     #[error("layer {layer}: {bits} bits of message leave no room for the guard bits below 2^52")]

@@ -32,16 +32,29 @@
 //! ```
 //!
 //! In the view without N the phase depends on y only, and c_1 = (..) + a u + e_1 is indistinguishable from uniform
-//! under RLWE with the secret u, which nothing else depends on any more. Dropping unwanted coefficients and
-//! switching act on the view. Hence for two weight tensors that agree in what the client may know, statistical
+//! under RLWE with the secret u, which nothing else depends on any more. Dropping unwanted coefficients, packing
+//! and switching act on the view. Hence for two weight tensors that agree in what the client may know, statistical
 //! distance at most `sum 2 n_i M_i / F_i` (beside RLWE), where the sum runs over the layers of an inference and
 //! n_i counts the coefficients returned; [`prove`] requires 2^-40.
+//!
+//! **Packing** ([`pack`](mod@crate::pack)) with k levels leaves message, noise and flood as they are and adds the noise
+//! of key switches. The one at level t has coefficients `sum_i (d_i e_i)`, with digits |d_i| <= p_i / 2 that depend
+//! on the uniform halves of requests and keys and on u, w and e_1, but on no body of anything, hence not on the
+//! errors e_i of the keys of this level: given the digits it is sub-Gaussian with parameter
+//! `K = sigma^2 n sum_i p_i^2 / 4`. A coefficient of the packed ciphertext collects one switch per level, of which the
+//! levels t - 1, .., 0 after it double that of level t; the levels have keys of their own. So the sum has parameter
+//! `K (1 + 4 + .. + 4^(k-1)) = K (4^k - 1) / 3`, given everything but the errors of these keys, and this adds to the
+//! parameter of N. c_1 of a packed ciphertext is uniform, as the rounding errors of the switch require: its last key
+//! switch added a combination of uniform halves of a key that nothing before it used.
+//!
+//! Hiding is not affected but for a smaller F: the view is that of unpacked responses with this flood, processed.
 
 use std::fmt;
 
 use phineus_kernel::sample::CBD_VARIANCE;
 use phineus_kernel::z2k::Pow2;
 
+use crate::galois::check_levels;
 use crate::{HeError, Params, ReplySpec};
 
 /// log2 of the allowed probability that some coefficient of an inference decrypts wrongly.
@@ -72,6 +85,8 @@ pub struct LayerProof {
     pub log2_q: f64,
     /// The layer.
     pub input: LayerInput,
+    /// Levels of packing, 0 for none.
+    pub levels: u32,
     /// How it is flooded and switched.
     pub spec: ReplySpec,
     /// log2 of M, the bound on the expected noise.
@@ -98,13 +113,21 @@ pub struct Proof {
 /// # Errors
 /// [`HeError::GuardBits`], [`HeError::TooNoisy`], [`HeError::Distance`] if these parameters do not suffice.
 pub fn prove(layers: &[(&Params, LayerInput)]) -> Result<Proof, HeError> {
-    let total = layers.iter().map(|(_, layer)| layer.coefficients as f64).sum::<f64>().max(1.0);
+    prove_packed(&layers.iter().map(|&(params, input)| (params, input, 0)).collect::<Vec<_>>())
+}
+
+/// As [`prove`], for layers whose responses are [packed](mod@crate::pack) with up to so many levels (0: not packed).
+///
+/// # Errors
+/// Those of [`prove`], and [`HeError::Levels`] for more than log2 n levels.
+pub fn prove_packed(layers: &[(&Params, LayerInput, u32)]) -> Result<Proof, HeError> {
+    let total = layers.iter().map(|(_, layer, _)| layer.coefficients as f64).sum::<f64>().max(1.0);
     // tail^2 = 2 ln(4 C / target), the target half of what is allowed.
     let tail = (2.0 * ((4.0 * total).ln() + (1.0 - LOG2_FAILURE) * std::f64::consts::LN_2)).sqrt();
     let layers = layers
         .iter()
         .enumerate()
-        .map(|(index, (params, input))| prove_layer(params, index, *input, tail))
+        .map(|(index, (params, input, levels))| prove_layer(params, index, *input, *levels, tail))
         .collect::<Result<Vec<_>, _>>()?;
     let sum = |term: fn(&LayerProof) -> f64| layers.iter().map(|l| term(l).exp2()).sum::<f64>();
     let log2_distance = sum(|l| l.log2_distance).log2();
@@ -117,7 +140,21 @@ pub fn prove(layers: &[(&Params, LayerInput)]) -> Result<Proof, HeError> {
     Ok(Proof { layers, log2_distance, log2_failure })
 }
 
-fn prove_layer(params: &Params, layer: usize, input: LayerInput, tail: f64) -> Result<LayerProof, HeError> {
+/// The sub-Gaussian parameter (a variance) of what packing with so many levels adds, in units of q.
+pub(crate) fn packing_noise(params: &Params, levels: u32) -> f64 {
+    let squares: f64 = params.plans().iter().map(|plan| (plan.modulus().value() as f64).powi(2)).sum();
+    let switch = CBD_VARIANCE * params.degree() as f64 * squares / 4.0;
+    switch * ((2.0 * f64::from(levels)).exp2() - 1.0) / 3.0
+}
+
+fn prove_layer(
+    params: &Params,
+    layer: usize,
+    input: LayerInput,
+    levels: u32,
+    tail: f64,
+) -> Result<LayerProof, HeError> {
+    check_levels(params, levels)?;
     let LayerInput { coefficients, w2, w1, ring } = input;
     let n = params.degree() as f64;
     let bits = ring.bits();
@@ -134,7 +171,8 @@ fn prove_layer(params: &Params, layer: usize, input: LayerInput, tail: f64) -> R
 
     // The noise before switching, in units of q.
     let mean = w1 * (-f64::from(bits + 1)).exp2() + 1.0;
-    let spread = ((CBD_VARIANCE + 0.25) * w2 * w2 + CBD_VARIANCE * (2.0 * n + 1.0)).sqrt();
+    let parameter = (CBD_VARIANCE + 0.25) * w2 * w2 + CBD_VARIANCE * (2.0 * n + 1.0);
+    let spread = (parameter + packing_noise(params, levels)).sqrt();
     let unit = params.log2_q() - f64::from(bits + guard);
     let room = f64::from(guard - 1).exp2() - rounding - fixed_point(guard);
     let room = room - (mean + tail * spread) * (-unit).exp2();
@@ -152,6 +190,7 @@ fn prove_layer(params: &Params, layer: usize, input: LayerInput, tail: f64) -> R
         degree: params.degree(),
         log2_q: params.log2_q(),
         input,
+        levels,
         spec: ReplySpec::new(ring, guard, log_flood as u32),
         log2_noise: noise.log2(),
         log2_distance: 1.0 + count + noise.log2() - log_flood,
@@ -166,23 +205,27 @@ fn secret_weight(n: f64) -> f64 {
 
 impl fmt::Display for Proof {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "layer      n  log2 q  coefficients  bits  guard  log2 F  log2 E|N|  log2 distance  log2 failure")?;
+        writeln!(
+            f,
+            "layer      n  log2 q  coefficients  bits  guard  levels  log2 F  log2 E|N|  log2 distance  log2 failure"
+        )?;
         for (i, l) in self.layers.iter().enumerate() {
             writeln!(
                 f,
-                "{i:>5}  {:>5}  {:>6.1}  {:>12}  {:>4}  {:>5}  {:>6}  {:>9.1}  {:>13.1}  {:>12.1}",
+                "{i:>5}  {:>5}  {:>6.1}  {:>12}  {:>4}  {:>5}  {:>6}  {:>6}  {:>9.1}  {:>13.1}  {:>12.1}",
                 l.degree,
                 l.log2_q,
                 l.input.coefficients,
                 l.spec.ring().bits(),
                 l.spec.guard(),
+                l.levels,
                 l.spec.log_flood(),
                 l.log2_noise,
                 l.log2_distance,
                 l.log2_failure
             )?;
         }
-        write!(f, "total  {:>74.1}  {:>12.1}", self.log2_distance, self.log2_failure)
+        write!(f, "total  {:>82.1}  {:>12.1}", self.log2_distance, self.log2_failure)
     }
 }
 
@@ -198,7 +241,8 @@ mod tests {
     #[test]
     fn a_typical_network() {
         let params = Params::new(&ParamsLiteral::n4096()).unwrap();
-        let proof = prove(&[(&params, layer(16_384, 2000.0, 22)), (&params, layer(8192, 4000.0, 24))]).unwrap();
+        let proof =
+            prove(&[(&params, layer(16_384, 2000.0, 22)), (&params, layer(8192, 4000.0, 24))]).unwrap();
         assert!(proof.log2_distance <= -40.0 && proof.log2_failure <= -40.0);
         assert!(proof.layers.iter().all(|l| l.spec.guard() == 10));
         // q / 2^l, less than one bit lost to noise and at most one to the power of two.
@@ -220,6 +264,38 @@ mod tests {
         for worse in [louder, more, wider] {
             assert!(worse.log2_distance > base.log2_distance);
         }
+    }
+
+    #[test]
+    fn packing_costs_little_of_the_flood() {
+        let input = layer(16_384, 2000.0, 24);
+        for (literal, lost) in [
+            // Digits of 50 bits leave noise near 2^59 2^k, which the margin of 2^75 holds without loss up to k = 6.
+            (ParamsLiteral::n4096(), [(6, 0), (12, 2)]),
+            (ParamsLiteral::n8192(), [(6, 0), (13, 0)]),
+        ] {
+            let params = Params::new(&literal).unwrap();
+            let plain = prove(&[(&params, input)]).unwrap();
+            for (levels, bits) in lost {
+                let packed = prove_packed(&[(&params, input, levels)]).unwrap();
+                assert!(packed.log2_failure <= -40.0 && packed.log2_distance <= -40.0);
+                let [before, after] = [&plain, &packed].map(|p| p.layers[0].spec.log_flood());
+                assert!(after <= before && before - after <= bits, "{levels} levels: {before} to {after}");
+            }
+        }
+    }
+
+    #[test]
+    fn packing_refused() {
+        let params = Params::new(&ParamsLiteral::n4096()).unwrap();
+        let input = layer(4096, 2000.0, 32);
+        // A step of the message is 2^68 here, less than nine deviations of the noise of twelve levels.
+        assert!(prove(&[(&params, input)]).is_ok());
+        assert_eq!(prove_packed(&[(&params, input, 12)]).err(), Some(HeError::TooNoisy { layer: 0 }));
+        let deep = prove_packed(&[(&params, input, 13)]);
+        assert_eq!(deep.err(), Some(HeError::Levels { needed: 13, most: 12 }));
+        let small = Params::new(&ParamsLiteral::largest(11, 1)).unwrap();
+        assert!(prove_packed(&[(&small, layer(1, 1.0, 4), 1)]).is_err());
     }
 
     #[test]

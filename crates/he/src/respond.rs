@@ -111,16 +111,16 @@ pub fn respond(
     if mask.len() != positions.len() {
         return Err(HeError::Count { what: "mask", expected: positions.len(), got: mask.len() });
     }
-    let [body, uniform] = randomise(sum, public, positions, mask, spec, rng);
-    let params = public.params();
-    let body = switch(params, &body, spec.width(), positions.iter().map(|&i| i as usize));
-    let uniform = switch(params, &uniform, spec.width(), 0..params.degree());
-    Ok(Response { width: spec.width(), body, uniform })
+    Ok(publish(&randomise(sum, public, positions, mask, spec, rng), positions, spec))
 }
 
 /// Fails on a position that is no coefficient or occurs twice.
 pub(crate) fn check_positions(params: &Params, positions: &[u32]) -> Result<(), HeError> {
-    let n = params.degree();
+    check_distinct(params.degree(), positions)
+}
+
+/// Fails on a position that is not below n or occurs twice.
+pub(crate) fn check_distinct(n: usize, positions: &[u32]) -> Result<(), HeError> {
     let mut seen = vec![false; n];
     for &position in positions {
         match seen.get_mut(position as usize) {
@@ -174,6 +174,15 @@ pub(crate) fn randomise(
         }
     }
     [body, uniform]
+}
+
+/// Steps 4 and 5.
+pub(crate) fn publish(halves: &[Poly<Coeff>; 2], positions: &[u32], spec: &ReplySpec) -> Response {
+    let [body, uniform] = halves;
+    let params = body.params();
+    let body = switch(params, body, spec.width(), positions.iter().map(|&i| i as usize));
+    let uniform = switch(params, uniform, spec.width(), 0..params.degree());
+    Response { width: spec.width(), body, uniform }
 }
 
 /// `round(2^width c / q)` modulo 2^width at some coefficients.

@@ -11,15 +11,15 @@ use crate::noise::{self, LayerInput};
 use crate::respond::randomise;
 use crate::*;
 
-struct Party {
-    params: Arc<Params>,
-    secret: SecretKey,
-    public: PublicKey,
-    rng: StdRng,
+pub(crate) struct Party {
+    pub(crate) params: Arc<Params>,
+    pub(crate) secret: SecretKey,
+    pub(crate) public: PublicKey,
+    pub(crate) rng: StdRng,
 }
 
 impl Party {
-    fn new(literal: &ParamsLiteral, seed: u64) -> Self {
+    pub(crate) fn new(literal: &ParamsLiteral, seed: u64) -> Self {
         let params = Params::new(literal).unwrap();
         let mut rng = StdRng::seed_from_u64(seed);
         let secret = SecretKey::generate(&params, &mut rng);
@@ -27,12 +27,12 @@ impl Party {
         Self { params, secret, public, rng }
     }
 
-    fn plain(&mut self, ring: Pow2) -> Vec<u32> {
+    pub(crate) fn plain(&mut self, ring: Pow2) -> Vec<u32> {
         (0..self.params.degree()).map(|_| ring.reduce(self.rng.random())).collect()
     }
 
     /// A weight polynomial with `terms` non-zero coefficients.
-    fn weights(&mut self, terms: usize, max: i32) -> Vec<i32> {
+    pub(crate) fn weights(&mut self, terms: usize, max: i32) -> Vec<i32> {
         let mut weights = vec![0; self.params.degree()];
         for _ in 0..terms {
             weights[self.rng.random_range(0..self.params.degree())] = self.rng.random_range(-max..=max);
@@ -48,7 +48,7 @@ impl Party {
         (0..count as u32).map(|i| i.wrapping_mul(2_654_435_761).wrapping_add(offset) % n).collect()
     }
 
-    fn product(&mut self, plains: &[Vec<u32>], weights: &[Vec<i32>], ring: Pow2) -> Accumulator {
+    pub(crate) fn product(&mut self, plains: &[Vec<u32>], weights: &[Vec<i32>], ring: Pow2) -> Accumulator {
         let ciphertexts = Requests::encrypt(&self.secret, plains, ring, &mut self.rng).into_ciphertexts();
         let mut sum = Accumulator::new(&self.params);
         for (ciphertext, w) in ciphertexts.iter().zip(weights) {
@@ -64,7 +64,7 @@ fn spec(params: &Params, coefficients: usize, terms: f64, max: f64, ring: Pow2) 
 }
 
 /// Coefficients of a b modulo X^n + 1, 2^l.
-fn schoolbook(ring: Pow2, plain: &[u32], weights: &[i32], sum: &mut [u32]) {
+pub(crate) fn schoolbook(ring: Pow2, plain: &[u32], weights: &[i32], sum: &mut [u32]) {
     let n = plain.len();
     for (j, &w) in weights.iter().enumerate().filter(|(_, w)| **w != 0) {
         let w = ring.from_signed(w.into());
@@ -77,7 +77,7 @@ fn schoolbook(ring: Pow2, plain: &[u32], weights: &[i32], sum: &mut [u32]) {
 }
 
 /// (c_0 + c_1 s) modulo q, centred, at some coefficients; q below 2^100.
-fn exact_phase(party: &Party, halves: &[Poly<Coeff>; 2], positions: &[u32]) -> Vec<i128> {
+pub(crate) fn exact_phase(party: &Party, halves: &[Poly<Coeff>; 2], positions: &[u32]) -> Vec<i128> {
     let params = &party.params;
     let [p0, p1] = [0, 1].map(|i| params.modulus(i).value());
     let residues = [0, 1].map(|limb| {
@@ -104,7 +104,7 @@ fn exact_phase(party: &Party, halves: &[Poly<Coeff>; 2], positions: &[u32]) -> V
 }
 
 /// The phase minus what it encodes, in units of q.
-fn exact_noise(party: &Party, phase: &[i128], messages: &[u32], ring: Pow2) -> Vec<i128> {
+pub(crate) fn exact_noise(party: &Party, phase: &[i128], messages: &[u32], ring: Pow2) -> Vec<i128> {
     let q = i128::from(party.params.modulus(0).value()) * i128::from(party.params.modulus(1).value());
     let encode = |m: u32| (q * i128::from(m) + (1 << (ring.bits() - 1))) >> ring.bits();
     phase.iter().zip(messages).map(|(v, &m)| (v - encode(m) + q / 2).rem_euclid(q) - q / 2).collect()

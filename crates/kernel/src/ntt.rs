@@ -11,6 +11,7 @@
 //!
 //! n log2(n) / 2 butterflies of three multiplications. Constant time.
 
+pub mod automorphism;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 pub mod pointwise;
