@@ -15,6 +15,10 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
+/// Polynomials come and go by the thousand: memory must not go back to the system in between.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Private neural-network inference.
 #[derive(Parser)]
 #[command(version, about, propagate_version = true)]

@@ -11,6 +11,7 @@ mod masks;
 pub mod packing;
 pub mod plan;
 mod protocol;
+pub mod rehearsal;
 pub mod report;
 pub mod served;
 pub mod session;

@@ -11,6 +11,7 @@ pub mod hash;
 pub mod ntt;
 pub mod pack;
 pub mod prg;
+pub mod rates;
 pub mod sample;
 pub mod transpose;
 pub mod wire;

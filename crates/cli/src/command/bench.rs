@@ -1,10 +1,17 @@
 //! `phineus bench`: what a network costs, both parties as processes of their own on this machine.
 
-use std::path::PathBuf;
+mod kernels;
+mod linear;
+mod online;
+mod party;
+mod provenance;
+
+use std::path::{Path, PathBuf};
 
 use phineus_infer::report::Report;
 use phineus_model::{phn, reference};
 
+use self::party::{Conditions, Party};
 use crate::command::zoo::random_pixels;
 use crate::compile::{self, Quantisation};
 use crate::data::{Split, npy};
@@ -15,8 +22,11 @@ use crate::table;
 /// Options of `phineus bench`.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// A zoo name, an ONNX file or a .phn file.
+    /// A zoo name, an ONNX file or a .phn file; `linear` is the table of linear layers and their kernels.
     network: String,
+    /// Measure only a part of the network.
+    #[arg(long)]
+    layers: Option<Layers>,
     /// Images for calibration and input; random ones by default.
     #[arg(long)]
     data: Option<PathBuf>,
@@ -26,12 +36,42 @@ pub(crate) struct Arguments {
     /// Print the report as JSON.
     #[arg(long)]
     json: bool,
+    /// Write the figures of linear layers, with their provenance, to this file.
+    #[arg(long)]
+    output: Option<PathBuf>,
+    /// Of the table of linear layers, only the rows whose names contain this.
+    #[arg(long)]
+    only: Option<String>,
+    #[command(flatten)]
+    conditions: Conditions,
+    /// Be one of the processes of a measurement.
+    #[arg(long, hide = true)]
+    party: Option<Party>,
+    /// Where the other process listens.
+    #[arg(long, hide = true, default_value = "")]
+    address: String,
     #[command(flatten)]
     quantisation: Quantisation,
 }
 
+/// A part of an inference.
+#[derive(clap::ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+enum Layers {
+    /// The encrypted linear layers before the input is known.
+    Linear,
+    /// The linear layers in the clear on shares.
+    Online,
+}
+
 /// Runs and reports.
 pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
+    let Arguments { conditions, output, json, .. } = &arguments;
+    if let Some(party) = arguments.party {
+        return party::run(party, Path::new(&arguments.network), &arguments.address, conditions).await;
+    }
+    if arguments.network == "linear" {
+        return linear::table(conditions, arguments.only.as_deref(), *json, output.as_deref()).await;
+    }
     let samples = match &arguments.data {
         Some(path) => {
             let graph = compile::import(&arguments.network)?;
@@ -40,6 +80,11 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
         None => Vec::new(),
     };
     let model = compile::load(&arguments.network, &samples, &arguments.quantisation)?;
+    match arguments.layers {
+        Some(Layers::Linear) => return linear::network(&model, conditions, *json, output.as_deref()).await,
+        Some(Layers::Online) => return online::run(model, conditions),
+        None => {}
+    }
     let folder = tempfile::tempdir()?;
     let model_file = folder.path().join("model.phn");
     std::fs::write(&model_file, phn::write(&model))?;
@@ -76,7 +121,7 @@ fn total(report: &Report) -> f64 {
     report.offline.seconds + report.online.seconds
 }
 
-async fn client_process(server: &str, input: &std::path::Path) -> Result<Report, Failure> {
+async fn client_process(server: &str, input: &Path) -> Result<Report, Failure> {
     let mut command = pair::itself()?;
     command.args(["infer", "--json", "--deadline", "600", "--server", server]).arg(input);
     let output = command.stderr(std::process::Stdio::inherit()).output().await?;

@@ -27,18 +27,19 @@ pub struct CostModel {
 }
 
 impl Default for CostModel {
-    /// 105-bit requests, 34-bit responses, 3 Gbit/s, weights transformed for each inference.
+    /// Two primes, 100-bit requests, 34-bit responses, 500 Mbit/s, weights transformed for each inference; times of one
+    /// core with AVX-512.
     fn default() -> Self {
         Self {
             limbs: 2.0,
-            product_ns: 0.25,
-            ntt_ns: 6_000.0,
-            request_ntts: 2.0,
-            response_ntts: 3.0,
-            sample_ns: 8.0,
-            request_bits: 105.0,
+            product_ns: 0.22,
+            ntt_ns: 3_700.0,
+            request_ntts: 1.0,
+            response_ntts: 4.0,
+            sample_ns: 12.0,
+            request_bits: 100.0,
             response_bits: 34.0,
-            bandwidth: 3.0,
+            bandwidth: 0.5,
             weight_reuse: 1.0,
         }
     }

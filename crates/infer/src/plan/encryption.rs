@@ -159,8 +159,10 @@ impl Demand {
         let count = stack.conv().weights_per_output() as f64;
         // An accumulator takes every value between the extremes of w x, which are |w|_1 (hi - lo) apart and fit
         // the ring: that bounds |w|_1 for every weight tensor that this public graph admits.
-        let span = (input.hi - input.lo).max(1) as f64;
-        let l1 = (f64::from(output.bits).exp2() / span).min(largest * count);
+        let any = largest * count;
+        // A constant input says nothing about the weights.
+        let span = (input.hi - input.lo) as f64;
+        let l1 = if span < 1.0 { any } else { (f64::from(output.bits).exp2() / span).min(any) };
         #[expect(clippy::expect_used, reason = "validated graphs have widths of 2..=32 bits")]
         let ring = Pow2::new(output.bits).expect("validated width");
         Self { node, stack, weights, ring, l1, largest }
