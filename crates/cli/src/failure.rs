@@ -42,6 +42,8 @@ from_errors!(
     phineus_model::fixed::EncodeError,
     phineus_model::onnx::ImportError,
     phineus_infer::ProtocolError,
+    phineus_net::ChannelError,
+    phineus_net::tls::ConfigError,
     phineus_infer::store::StoreError,
     phineus_model::reference::ReferenceError,
     phineus_model::quantize::QuantizeError,

@@ -9,6 +9,7 @@ mod failure;
 mod pair;
 mod process;
 mod table;
+mod tls;
 
 use std::process::ExitCode;
 

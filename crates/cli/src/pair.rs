@@ -7,6 +7,7 @@ use std::time::Duration;
 use phineus_infer::report::Output;
 use phineus_infer::session::client::Session;
 use phineus_model::fixed::{Model, Reveal};
+use phineus_net::shaped::LinkProfile;
 use phineus_net::tcp;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
@@ -23,11 +24,23 @@ pub(crate) struct ServerProcess {
 impl ServerProcess {
     /// Starts a server for one compiled model on a free loopback port.
     pub(crate) async fn start(model: &Path, store: Option<&Path>) -> Result<Self, Failure> {
+        Self::start_over(None, model, store).await
+    }
+
+    /// As [`Self::start`]; the server sends as slowly as over `link`. Its clients have to do the same.
+    pub(crate) async fn start_over(
+        link: Option<LinkProfile>,
+        model: &Path,
+        store: Option<&Path>,
+    ) -> Result<Self, Failure> {
         let mut command = itself()?;
         command.arg("serve").arg(model).args(["--listen", "127.0.0.1:0", "--until-stdin-closes"]);
         command.args(["--deadline", "600"]);
         if let Some(store) = store {
             command.arg("--store").arg(store);
+        }
+        if let Some(link) = link {
+            command.args(["--link", &link.to_string()]);
         }
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let mut lines = child.stdout.take().map(|out| BufReader::new(out).lines());

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use phineus_infer::report::Report;
 use phineus_model::{phn, reference};
+use phineus_net::shaped::LinkProfile;
 
 use self::party::{Conditions, Party};
 use crate::command::zoo::random_pixels;
@@ -33,6 +34,9 @@ pub(crate) struct Arguments {
     /// How many inferences; the report is that of the median total time.
     #[arg(long, default_value_t = 1)]
     count: usize,
+    /// Let the two processes meet as over this link: lan, metro, wan, or rate and round trip as in 100Mbps,40ms.
+    #[arg(long, conflicts_with = "layers")]
+    link: Option<LinkProfile>,
     /// Print the report as JSON.
     #[arg(long)]
     json: bool,
@@ -70,6 +74,9 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
         return party::run(party, Path::new(&arguments.network), &arguments.address, conditions).await;
     }
     if arguments.network == "linear" {
+        if arguments.link.is_some() {
+            return Err(Failure::new("--link is for whole inferences, not for the table of linear layers"));
+        }
         return linear::table(conditions, arguments.only.as_deref(), *json, output.as_deref()).await;
     }
     let samples = match &arguments.data {
@@ -93,16 +100,16 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
         [] => random_pixels(shape, arguments.count.max(1)),
         samples => samples.iter().cycle().take(arguments.count.max(1)).cloned().collect(),
     };
-    let server = ServerProcess::start(&model_file, None).await?;
+    let server = ServerProcess::start_over(arguments.link, &model_file, None).await?;
     let mut reports = Vec::new();
     for (i, sample) in inputs.iter().enumerate() {
         let input_file = folder.path().join(format!("{i}.npy"));
         std::fs::write(&input_file, npy::encode(shape, &sample.pixels))?;
-        let mut report = client_process(&server.address, &input_file).await?;
+        let mut report = client_process(&server.address, arguments.link, &input_file).await?;
         let input = model.encode_pixels(&sample.pixels)?;
         let expected = reference::run(&model, &input)?;
         report.equals_reference = Some(pair::same_output(&model, &expected, &report.output));
-        report.link = "loopback".into();
+        report.link = arguments.link.map_or_else(|| "loopback".into(), |link| link.to_string());
         reports.push(report);
     }
     reports.sort_by(|a, b| total(a).total_cmp(&total(b)));
@@ -121,9 +128,12 @@ fn total(report: &Report) -> f64 {
     report.offline.seconds + report.online.seconds
 }
 
-async fn client_process(server: &str, input: &Path) -> Result<Report, Failure> {
+async fn client_process(server: &str, link: Option<LinkProfile>, input: &Path) -> Result<Report, Failure> {
     let mut command = pair::itself()?;
     command.args(["infer", "--json", "--deadline", "600", "--server", server]).arg(input);
+    if let Some(link) = link {
+        command.args(["--link", &link.to_string()]);
+    }
     let output = command.stderr(std::process::Stdio::inherit()).output().await?;
     if !output.status.success() {
         return Err(Failure::new("the client process failed"));

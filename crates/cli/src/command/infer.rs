@@ -6,10 +6,10 @@ use std::time::Duration;
 use phineus_infer::report::Report;
 use phineus_infer::session::client::{Prepared, Session};
 use phineus_infer::store::{FileStore, Store, StoreError};
-use phineus_net::tcp;
 
 use crate::data::{self, Split};
 use crate::failure::Failure;
+use crate::tls::ClientOptions;
 use crate::{compile, process, table};
 
 /// Which server and model.
@@ -27,15 +27,15 @@ pub(crate) struct Connection {
     /// Seconds that the server may make no progress.
     #[arg(long, default_value_t = 60)]
     deadline: u64,
+    #[command(flatten)]
+    transport: ClientOptions,
 }
 
 impl Connection {
     /// Connects and agrees on the plan.
     pub(crate) async fn open(&self) -> Result<Session, Failure> {
         let deadline = Duration::from_secs(self.deadline.max(1));
-        let mut channel = tcp::connect(&self.server, deadline)
-            .await
-            .map_err(|e| Failure::new(format!("cannot reach {}: {e}", self.server)))?;
+        let mut channel = self.transport.connect(&self.server, deadline).await?;
         channel.set_deadline(deadline);
         Ok(Session::connect(channel, &self.model, self.plan, &mut rand::rng()).await?)
     }

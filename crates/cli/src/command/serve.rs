@@ -8,13 +8,12 @@ use phineus_infer::served::{Catalogue, Served};
 use phineus_infer::session::server;
 use phineus_infer::store::{FileStore, MemoryStore, Store};
 use phineus_kernel::prg::Prg;
-use phineus_net::tcp;
 use tokio::io::AsyncReadExt as _;
-use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 use crate::failure::Failure;
 use crate::process;
+use crate::tls::ServerOptions;
 
 /// Options of `phineus serve`.
 #[derive(clap::Args)]
@@ -25,6 +24,8 @@ pub(crate) struct Arguments {
     /// Address to listen on; port 0 picks a free one.
     #[arg(long, default_value = "127.0.0.1:7878")]
     listen: String,
+    #[command(flatten)]
+    transport: ServerOptions,
     /// Directory of the pool of pre-computes. Without it they live in memory and end with the server.
     #[arg(long)]
     store: Option<PathBuf>,
@@ -47,6 +48,8 @@ pub(crate) struct Arguments {
 
 /// Serves until interrupted.
 pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
+    let doorway = Arc::new(arguments.transport.doorway()?);
+    let listener = doorway.listen(&arguments.listen).await?;
     let mut catalogue = Catalogue::default();
     for path in &arguments.models {
         let bytes = std::fs::read(path).map_err(|e| Failure::at(path, e))?;
@@ -59,9 +62,6 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
         None => Arc::new(MemoryStore::new(arguments.max_prepared)),
     };
     let catalogue = Arc::new(catalogue);
-    let listener = TcpListener::bind(&arguments.listen)
-        .await
-        .map_err(|e| Failure::new(format!("cannot listen on {}: {e}", arguments.listen)))?;
     // The first line is an interface: a parent process reads the port from it.
     println!("listening on {}", listener.local_addr()?);
     let sessions = Arc::new(Semaphore::new(arguments.max_sessions.max(1)));
@@ -82,13 +82,15 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
             },
         };
         let (catalogue, store, sessions) = (catalogue.clone(), store.clone(), sessions.clone());
+        let doorway = doorway.clone();
         tokio::spawn(async move {
-            let Ok(_permit) = sessions.acquire_owned().await else { return };
-            let mut channel = match tcp::from_stream(stream) {
+            // Before it takes a session: strangers that dawdle must not keep clients waiting.
+            let mut channel = match doorway.receive(stream, deadline.min(HANDSHAKE)).await {
                 Ok(channel) => channel,
                 Err(error) => return tracing::warn!("{peer}: {error}"),
             };
             channel.set_deadline(deadline);
+            let Ok(_permit) = sessions.acquire_owned().await else { return };
             let mut rng = Prg::from_generator(&mut rand::rng());
             match server::serve(channel, &catalogue, store.as_ref(), process::peak_rss_bytes, &mut rng).await
             {
@@ -113,3 +115,6 @@ async fn stop_signal(until_stdin_closes: bool) {
         std::future::pending::<()>().await;
     }
 }
+
+/// Most time that a client may take for the TLS handshake.
+const HANDSHAKE: Duration = Duration::from_secs(10);
