@@ -1,17 +1,21 @@
-//! Two-party computation on bits: correlated oblivious transfer and garbled circuits.
+//! Two-party computation on bits: oblivious transfer, garbled circuits, comparison of shared values.
 //!
 //! * [`ot::cot`]: SoftSpoken OT extension. The sender holds one [`Delta`]; per transfer it gets `K`, the receiver
 //!   with choice `c` gets `K + c Delta`.
 //! * [`gc`]: half-gates garbling under the same [`Delta`]. `K` is the label of 0 of an evaluator's input wire and
 //!   `K + c Delta` its label of `c`: outputs of the transfer *are* wire labels.
+//! * [`compare`]: rectifiers with rescale on additive shares, by random OT ([`rot`]) made offline.
 #![forbid(unsafe_code)]
 
 mod bits;
+pub mod compare;
 mod delta;
 pub mod gc;
 pub mod ot;
+pub mod rot;
 #[cfg(test)]
 mod tests;
+mod triple;
 
 pub use bits::{Bits, LengthMismatch};
 pub use delta::Delta;

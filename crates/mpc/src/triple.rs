@@ -104,7 +104,7 @@ impl Triple {
         self.y
             .iter()
             .zip(&self.z)
-            .zip(y.chunks(lanes))
+            .zip(y.chunks(lanes.max(1)))
             .map(|((y, z), e)| {
                 let one = |i: usize| z[i] ^ x[i] & y[i] ^ e[i] & self.x[i] ^ x[i] & e[i] & leader;
                 (0..lanes).map(one).collect()

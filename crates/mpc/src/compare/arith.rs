@@ -2,7 +2,7 @@
 
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-use super::planes::{column, get};
+use super::planes::get;
 
 /// A random bit per element, shared modulo 2 and modulo `2^32` alike (the caller reduces). Consumed by one use.
 ///
@@ -95,14 +95,4 @@ impl ProductReceiver {
 /// `a += b`.
 pub(super) fn add(a: &mut [u32], b: &[u32]) {
     a.iter_mut().zip(b).for_each(|(a, b)| *a = a.wrapping_add(*b));
-}
-
-/// Planes of random bits.
-pub(super) fn random_plane(rng: &mut impl rand::Rng, lanes: usize) -> Vec<u64> {
-    (0..lanes).map(|_| rng.next_u64()).collect()
-}
-
-/// One plane per bit of a digit of the client's share, `lanes` words each.
-pub(super) fn share_bit(c: &[u32], bit: u32) -> Vec<u64> {
-    column(c, bit)
 }

@@ -40,7 +40,10 @@ const MAX_BITS: usize = 4;
 
 impl Digit {
     /// The fewest digits of similar size for `bits` bits from bit `at` on.
-    pub(crate) fn split(at: u32, bits: u32) -> impl DoubleEndedIterator<Item = (u32, u32)> + ExactSizeIterator {
+    pub(crate) fn split(
+        at: u32,
+        bits: u32,
+    ) -> impl DoubleEndedIterator<Item = (u32, u32)> + ExactSizeIterator {
         let count = bits.div_ceil(MAX_BITS as u32);
         let cut = move |i: u32| at + i * bits / count.max(1);
         (0..count).map(move |i| (cut(i), cut(i + 1) - cut(i)))
@@ -68,7 +71,7 @@ impl Digit {
 
     /// Adds what OT number `i` contributes to the pads of every element.
     pub(crate) fn add_pads(&self, i: u32, strings: &[[u64; 2]], pads: &mut [u64]) {
-        let ones = (0..self.width()).filter(|j| j % self.values() >> i & 1 == 1).fold(0, |m, j| m | 1 << j);
+        let ones = (0..self.width()).filter(|j| (j % self.values()) >> i & 1 == 1).fold(0, |m, j| m | 1 << j);
         let zeros = self.all() & !ones;
         pads.iter_mut().zip(strings).for_each(|(pad, m)| *pad ^= m[0] & zeros | m[1] & ones);
     }

@@ -57,7 +57,8 @@ impl Relu {
     /// # Errors
     /// [`CompareError::Unsupported`] with the parameter that is out of range.
     pub fn new(spec: ReluSpec) -> Result<Self, CompareError> {
-        let require = |what, got: i64, ok| if ok { Ok(()) } else { Err(CompareError::Unsupported { what, got }) };
+        let require =
+            |what, got: i64, ok| if ok { Ok(()) } else { Err(CompareError::Unsupported { what, got }) };
         require("in_bits", spec.in_bits.into(), (2..=32).contains(&spec.in_bits))?;
         require("out_bits", spec.out_bits.into(), (1..=32).contains(&spec.out_bits))?;
         require("shift", spec.shift.into(), spec.shift < spec.in_bits)?;
@@ -106,11 +107,6 @@ impl Relu {
     pub(super) fn negated_top(&self, y: u32) -> u32 {
         let at = self.spec.shift + self.mid_bits;
         (y >> at).wrapping_neg() << at
-    }
-
-    /// Whether the carry out of the low bits is computed.
-    pub(super) fn rounds_exactly(&self) -> bool {
-        self.spec.rounding == Rounding::Exact && self.spec.shift > 0
     }
 
     /// The highest bit of the input ring.

@@ -1,0 +1,486 @@
+//! Rectifier, or signed clamp, with rescale on shares, by oblivious transfer.
+//!
+//! Functionality: server and client share `acc = y + c` modulo `2^l`; the client also has a mask `r`. The server gets
+//! `z - r` modulo `2^l'` with `z = clamp((acc + 2^(f-1)) >> f, lo, hi)`, the client nothing. The client's `c` and `r` are
+//! known offline, the server's `y` only online.
+//!
+//! Offline:
+//! 1. client -> server: random OTs with the bits of `c` as choices (all of them in `exact`, those above `f` in
+//!    `stochastic` rounding), and with random choices one per AND, shared bit and product.
+//! 2. server -> client: the messages of the shared bits (module `arith`); the random OTs of the other
+//!    direction, one per AND and one for the product.
+//!
+//! Online:
+//! 3. server -> client: truth tables of its digits under the pads (module `digit`).
+//! 4. both at once, per layer of ANDs: the masked operands (module `triple`). Result: shares of the carries `k`,
+//!    `w` and of the predicates `inside`, `positive` of [`Relu`].
+//! 5. both at once: `k`, `w`, `positive` masked by shared random bits, and the correction of the product's choice.
+//! 6. server -> client: the product of `inside` with the server's word.
+//! 7. client -> server: the product of `inside` with the client's word; the client's share of the result minus `r`.
+//!
+//! Cost per element, `l = 24`, `f = 8`, results of 8 bits, `l' = 24`: 35 OTs one way and 8 the other; online 338
+//! bits, 262 in `stochastic` rounding. Exactly: [`cost`].
+//!
+//! Security: semi-honest (the OTs also against malicious parties). The client sees truth tables under pads of
+//! which it knows the one at its own digit, and there its masked share; both see masked operands; the server ends with
+//! a share under the client's `r`. In `stochastic` rounding the rounding bit depends on `c`, which is uniform.
+//!
+//! The halves are generic in the network role: either party may hold the online share.
+
+use phineus_kernel::pack::{pack, packed_len, unpack};
+use phineus_kernel::prg::Prg;
+use phineus_kernel::wire::{PeerMisbehaved, check_len};
+use phineus_net::{Channel, Role, Step};
+use rand::{CryptoRng, Rng};
+use zeroize::{Zeroize, Zeroizing};
+
+use super::arith::{ProductReceiver, ProductSender, SharedBit, add};
+use super::circuit::Gate;
+use super::planes::{column, lanes, xor};
+use super::{CompareError, Relu, planes};
+use crate::Bits;
+use crate::ot::cot;
+use crate::rot;
+use crate::triple::{Received, Sent, Triple};
+
+mod cost;
+mod material;
+
+pub use cost::{Cost, Traffic, cost};
+pub use material::{ClientMaterial, ServerMaterial};
+use material::{Pads, Planes, Rest};
+
+const SHARED: Step = Step::new("relu.shared");
+const TABLES: Step = Step::new("relu.tables");
+const OPENED: Step = Step::new("relu.opened");
+const MASKED: Step = Step::new("relu.masked");
+const PRODUCT: Step = Step::new("relu.product");
+const RESULT: Step = Step::new("relu.result");
+
+/// Offline, server: the correlations of a layer of `n` elements.
+///
+/// # Errors
+/// [`CompareError::Channel`] if the channel fails or the client misbehaves.
+pub async fn prepare_server<R: Role>(
+    channel: &mut Channel<R>,
+    relu: &Relu,
+    n: usize,
+    send: &mut rot::Sender<R>,
+    receive: &mut rot::Receiver<R>,
+    rng: &mut impl CryptoRng,
+) -> Result<ServerMaterial, CompareError> {
+    let (rng, lanes) = (&mut Prg::from_generator(rng), lanes(n));
+    // 1. Client's choices: pads, and the server's halves.
+    let mut sent = Down::new(channel, send, relu, lanes);
+    let (mut pads, mut shares) = (Vec::new(), Vec::new());
+    for digit in &relu.digits {
+        let mut words = vec![0; 64 * lanes];
+        for i in 0..digit.bits {
+            digit.add_pads(i, sent.next().await?, &mut words);
+        }
+        for o in 0..digit.asked.len() {
+            let share = plane(rng, lanes);
+            digit.add_share(o, &share, &mut words);
+            shares.push(share);
+        }
+        words[n..].zeroize();
+        words.truncate(n);
+        pads.push(words);
+    }
+    let mut halves = Vec::new();
+    for width in relu.circuit.widths() {
+        halves.push(Sent::new(width, sent.next().await?));
+    }
+    let (mut words, mut messages) = (Vec::new(), Vec::new());
+    for _ in &relu.words {
+        let (shared, message) = SharedBit::sender(plane(rng, lanes), sent.next().await?);
+        words.push(shared);
+        messages.push(message);
+    }
+    let product = ProductSender::new(sent.next().await?);
+    // 2. Messages of the shared bits, then the server's choices.
+    let message = encode(relu, n, messages.iter().map(Vec::as_slice));
+    channel.send_bytes(SHARED, &message).await?;
+    let choices: Vec<_> = (0..=halves.len()).map(|_| plane(rng, lanes)).collect();
+    let mut received = Up::new(channel, receive, &choices, lanes);
+    let mut triples = Vec::new();
+    for ((half, width), x) in halves.into_iter().zip(relu.circuit.widths()).zip(&choices) {
+        triples.push(Triple::join(half, Received::new(width, x.clone(), received.next().await?)));
+    }
+    let last = choices.last().cloned().unwrap_or_default();
+    let chosen = ProductReceiver::new(last, received.next().await?);
+    channel.flush().await?;
+    let rest = Rest { triples, words, send: product, receive: chosen };
+    Ok(ServerMaterial { n, pads: Pads(pads), shares: Planes(shares), rest })
+}
+
+/// Offline, client: the correlations of a layer from the client's share `c` of its inputs, modulo `2^l`.
+///
+/// # Errors
+/// [`CompareError::Channel`] if the channel fails or the server misbehaves.
+pub async fn prepare_client<R: Role>(
+    channel: &mut Channel<R>,
+    relu: &Relu,
+    c: &[u32],
+    send: &mut rot::Sender<R>,
+    receive: &mut rot::Receiver<R>,
+    rng: &mut impl CryptoRng,
+) -> Result<ClientMaterial, CompareError> {
+    let (rng, n, lanes) = (&mut Prg::from_generator(rng), c.len(), lanes(c.len()));
+    // 1. Choices: bits of the share, then random ones.
+    let of_share = relu.digits.iter().flat_map(|digit| (0..digit.bits).map(|i| column(c, digit.at + i)));
+    let mut choices: Vec<_> = of_share.collect();
+    let ands = relu.circuit.widths().count();
+    choices.extend((0..ands + relu.words.len() + 1).map(|_| plane(rng, lanes)));
+    let mut received = Up::new(channel, receive, &choices, lanes);
+    let mut pads = Vec::new();
+    for digit in &relu.digits {
+        let mut words = Zeroizing::new(vec![0; 64 * lanes]);
+        for _ in 0..digit.bits {
+            words.iter_mut().zip(received.next().await?).for_each(|(word, m)| *word ^= m);
+        }
+        pads.extend(digit.look_up(c, &words));
+    }
+    let mut random = choices[relu.choice_bits()..].iter().cloned();
+    let mut next_choice = || random.next().unwrap_or_default();
+    let mut halves = Vec::new();
+    for width in relu.circuit.widths() {
+        halves.push(Received::new(width, next_choice(), received.next().await?));
+    }
+    let mut bits = Vec::new();
+    for _ in &relu.words {
+        let strings: Vec<u32> = received.next().await?.iter().map(|m| *m as u32).collect();
+        bits.push((next_choice(), Zeroizing::new(strings)));
+    }
+    let chosen = ProductReceiver::new(next_choice(), received.next().await?);
+    // 2. Messages of the shared bits, then the server's choices.
+    let bytes = channel.recv_bytes(SHARED, bits.len() * packed_len(n, relu.spec().out_bits)).await?;
+    let messages = decode(SHARED, relu, n, bits.len(), &bytes)?;
+    let words = bits
+        .into_iter()
+        .zip(&messages)
+        .map(|((bit, strings), message)| SharedBit::receiver(bit, &strings, message))
+        .collect();
+    let mut sent = Down::up(channel, send, ands + 1, lanes);
+    let mut triples = Vec::new();
+    for (half, width) in halves.into_iter().zip(relu.circuit.widths()) {
+        triples.push(Triple::join(Sent::new(width, sent.next().await?), half));
+    }
+    let product = ProductSender::new(sent.next().await?);
+    let rest = Rest { triples, words, send: product, receive: chosen };
+    Ok(ClientMaterial { n, pads: Planes(pads), rest })
+}
+
+/// Online, server: its share `z - r` of the results from its share `y` of the inputs.
+///
+/// # Errors
+/// [`CompareError::Length`] if `y` has not the elements of the material; [`CompareError::Channel`].
+pub async fn online_server<R: Role>(
+    channel: &mut Channel<R>,
+    relu: &Relu,
+    material: ServerMaterial,
+    y: &[u32],
+) -> Result<Vec<u32>, CompareError> {
+    let ServerMaterial { n, mut pads, mut shares, rest } = material;
+    CompareError::check_len("server's share", n, y.len())?;
+    let offset = relu.offset() as u32;
+    let y: Zeroizing<Vec<u32>> = Zeroizing::new(y.iter().map(|y| y.wrapping_add(offset)).collect());
+    // 3. Truth tables.
+    let mut message = Vec::new();
+    for (digit, pads) in relu.digits.iter().zip(&mut pads.0) {
+        for (pad, y) in pads.iter_mut().zip(y.iter()) {
+            *pad ^= digit.tables(digit.of(*y), digit.of(relu.negated_top(*y)));
+        }
+        pack(pads, digit.width(), &mut message);
+    }
+    channel.send_bytes(TABLES, &message).await?;
+    let mut inputs = std::mem::take(&mut shares.0);
+    inputs.push(column(&y, relu.sign_bit()));
+    // 4. and 5. Carries and predicates, and the words they become.
+    let mut state = Opened::run(channel, relu, rest, inputs).await?;
+    let own: Vec<u32> = y.iter().map(|y| relu.mid(*y).wrapping_sub(relu.max())).collect();
+    let mut share = state.select(relu, &own);
+    // 6. Product with the server's word.
+    let (product, message) = state.send.send(&state.inside, &state.factor, &state.correction);
+    add(&mut share, &product);
+    channel.send_bytes(PRODUCT, &encode(relu, n, [&message[..]])).await?;
+    // 7. Product with the client's word, and the client's share.
+    let bytes = channel.recv_bytes(RESULT, 2 * packed_len(n, relu.spec().out_bits)).await?;
+    let [product, masked] = &decode(RESULT, relu, n, 2, &bytes)?[..] else {
+        return Err(PeerMisbehaved::Invalid { what: RESULT.name(), reason: "two words per element" }.into());
+    };
+    add(&mut share, &state.receive.finish(&state.inside, product));
+    add(&mut share, masked);
+    let (lo, mask) = (relu.spec().lo as u32, u32::MAX >> (32 - relu.spec().out_bits));
+    share.iter_mut().for_each(|z| *z = z.wrapping_add(lo) & mask);
+    Ok(share)
+}
+
+/// Online, client: helps the server to `z - r`, from the share `c` the material was made for and the mask `r` modulo
+/// `2^l'`.
+///
+/// # Errors
+/// [`CompareError::Length`] if `c` or `r` has not the elements of the material; [`CompareError::Channel`].
+pub async fn online_client<R: Role>(
+    channel: &mut Channel<R>,
+    relu: &Relu,
+    material: ClientMaterial,
+    c: &[u32],
+    r: &[u32],
+) -> Result<(), CompareError> {
+    let ClientMaterial { n, mut pads, rest } = material;
+    CompareError::check_len("client's share", n, c.len())?;
+    CompareError::check_len("client's mask", n, r.len())?;
+    // 3. Truth tables, at the client's digits.
+    let bytes = channel.recv_bytes(TABLES, cost::table_bytes(relu, n)).await?;
+    let mut inputs = std::mem::take(&mut pads.0);
+    let (mut bytes, mut wires) = (&bytes[..], inputs.iter_mut());
+    for digit in &relu.digits {
+        let (head, tail) = bytes.split_at(packed_len(n, digit.width()).min(bytes.len()));
+        bytes = tail;
+        let tables: Vec<u64> = unpack(TABLES.name(), head, n, digit.width())?;
+        for (found, pad) in digit.look_up(c, &tables).iter().zip(&mut wires) {
+            xor(pad, found);
+        }
+    }
+    inputs.push(column(c, relu.sign_bit()));
+    // 4. and 5. Carries and predicates, and the words they become.
+    let mut state = Opened::run(channel, relu, rest, inputs).await?;
+    let own: Vec<u32> = c.iter().map(|c| relu.mid(*c)).collect();
+    let mut share = state.select(relu, &own);
+    // 6. Product with the server's word.
+    let bytes = channel.recv_bytes(PRODUCT, packed_len(n, relu.spec().out_bits)).await?;
+    for message in decode(PRODUCT, relu, n, 1, &bytes)? {
+        add(&mut share, &state.receive.finish(&state.inside, &message));
+    }
+    // 7. Product with the client's word, and the client's share.
+    let (product, message) = state.send.send(&state.inside, &state.factor, &state.correction);
+    add(&mut share, &product);
+    share.iter_mut().zip(r).for_each(|(z, r)| *z = z.wrapping_sub(*r));
+    channel.send_bytes(RESULT, &encode(relu, n, [&message[..], &share])).await?;
+    channel.flush().await?;
+    share.zeroize();
+    Ok(())
+}
+
+/// A party's state after step 5.
+struct Opened {
+    leader: bool,
+    words: Vec<SharedBit>,
+    /// The sums of the shared bits with the random ones.
+    opened: Vec<Vec<u64>>,
+    inside: Vec<u64>,
+    /// This party's factor of the product that it sends.
+    factor: Vec<u32>,
+    /// The peer's correction of its choice in that product.
+    correction: Vec<u64>,
+    send: ProductSender,
+    receive: ProductReceiver,
+}
+
+impl Opened {
+    /// Steps 4 and 5.
+    async fn run<R: Role>(
+        channel: &mut Channel<R>,
+        relu: &Relu,
+        rest: Rest,
+        inputs: Vec<Vec<u64>>,
+    ) -> Result<Self, CompareError> {
+        let Rest { triples, words, send, receive } = rest;
+        let wires = evaluate(channel, relu, triples, inputs).await?;
+        let inside = wires[relu.inside].clone();
+        let mut own = Vec::new();
+        for (wire, shared) in relu.words.iter().zip(&words) {
+            own.extend(wires[*wire].iter().zip(&shared.bit).map(|(b, s)| b ^ s));
+        }
+        own.extend(inside.iter().zip(&receive.choices).map(|(b, a)| b ^ a));
+        let theirs = exchange(channel, MASKED, &own).await?;
+        let lanes = inside.len();
+        let masked = words.len() * lanes;
+        let (sums, correction) = theirs.split_at(masked.min(theirs.len()));
+        xor(&mut own[..masked], sums);
+        let opened = if lanes == 0 {
+            vec![Vec::new(); words.len()]
+        } else {
+            own[..masked].chunks(lanes).map(<[u64]>::to_vec).collect()
+        };
+        let correction = correction.to_vec();
+        Ok(Self { leader: R::LEADER, words, opened, inside, factor: Vec::new(), correction, send, receive })
+    }
+
+    /// This party's factor: its part of `mid + k - 2^m w - max`; returned is its share of `max positive`.
+    fn select(&mut self, relu: &Relu, own: &[u32]) -> Vec<u32> {
+        let words: Vec<Vec<u32>> = self
+            .words
+            .iter()
+            .zip(&self.opened)
+            .map(|(shared, opened)| shared.finish(opened, self.leader))
+            .collect();
+        let max = relu.max();
+        let part = |i: usize, o: usize| words.get(o).and_then(|w| w.get(i)).copied().unwrap_or(0);
+        let factor = |(i, own): (usize, &u32)| {
+            let k = part(i, 2);
+            own.wrapping_add(k).wrapping_sub(part(i, 0).wrapping_mul(max.wrapping_add(1)))
+        };
+        self.factor = own.iter().enumerate().map(factor).collect();
+        (0..own.len()).map(|i| part(i, 1).wrapping_mul(max)).collect()
+    }
+}
+
+/// Step 4: all wires of the circuit.
+async fn evaluate<R: Role>(
+    channel: &mut Channel<R>,
+    relu: &Relu,
+    triples: Vec<Triple>,
+    mut wires: Vec<Vec<u64>>,
+) -> Result<Vec<Vec<u64>>, CompareError> {
+    let circuit = &relu.circuit;
+    let complement = u64::from(R::LEADER).wrapping_neg();
+    wires.resize(circuit.wires(), Vec::new());
+    let mut triples = triples.into_iter();
+    for round in 0..=circuit.rounds() {
+        if round > 0 {
+            let (mut own, mut pending) = (Vec::new(), Vec::new());
+            for ((out, x, y), triple) in circuit.products(round).zip(&mut triples) {
+                let operands: Vec<&[u64]> = y.iter().map(|wire| &wires[*wire][..]).collect();
+                let start = own.len();
+                triple.open(&wires[x], &operands, &mut own);
+                pending.push((out, triple, start..own.len()));
+            }
+            let theirs = exchange(channel, OPENED, &own).await?;
+            for (out, triple, range) in pending {
+                let products = triple.finish(R::LEADER, &own[range.clone()], &theirs[range]);
+                wires[out..].iter_mut().zip(products).for_each(|(wire, product)| *wire = product);
+            }
+        }
+        for (out, gate) in circuit.free(round) {
+            wires[out] = match gate {
+                Gate::Xor(a, b) => wires[*a].iter().zip(&wires[*b]).map(|(a, b)| a ^ b).collect(),
+                Gate::Not(a) => wires[*a].iter().map(|a| a ^ complement).collect(),
+                Gate::And(..) => continue,
+            };
+        }
+    }
+    Ok(wires)
+}
+
+/// Both parties send planes of one length at once.
+async fn exchange<R: Role>(
+    channel: &mut Channel<R>,
+    step: Step,
+    planes: &[u64],
+) -> Result<Vec<u64>, CompareError> {
+    let mut message = Vec::with_capacity(8 * planes.len());
+    planes::to_bytes(planes, &mut message);
+    let (tx, rx) = channel.halves();
+    let send = async {
+        tx.send_bytes(step, &message).await?;
+        tx.flush(step).await
+    };
+    let (sent, theirs) = tokio::join!(send, rx.recv_bytes(step, message.len()));
+    sent?;
+    let theirs = theirs?;
+    check_len(step.name(), &theirs, message.len())?;
+    Ok(planes::from_bytes(&theirs))
+}
+
+/// The random OTs of which this party is the sender, one column of all elements after the other; several columns
+/// make one extension.
+struct Down<'a, R: Role> {
+    channel: &'a mut Channel<R>,
+    ot: &'a mut rot::Sender<R>,
+    left: usize,
+    n: usize,
+    held: Zeroizing<Vec<[u64; 2]>>,
+    at: usize,
+}
+
+impl<'a, R: Role> Down<'a, R> {
+    fn new(channel: &'a mut Channel<R>, ot: &'a mut rot::Sender<R>, relu: &Relu, lanes: usize) -> Self {
+        Self::up(channel, ot, cost::columns(relu).0, lanes)
+    }
+
+    fn up(channel: &'a mut Channel<R>, ot: &'a mut rot::Sender<R>, left: usize, lanes: usize) -> Self {
+        Self { channel, ot, left, n: 64 * lanes, held: Zeroizing::new(Vec::new()), at: 0 }
+    }
+
+    async fn next(&mut self) -> Result<&[[u64; 2]], CompareError> {
+        if self.at == self.held.len() && self.n > 0 {
+            let columns = cost::together(self.n).min(self.left);
+            self.left -= columns;
+            self.held = self.ot.extend(self.channel, columns * self.n).await?;
+            self.at = 0;
+        }
+        let column = &self.held[self.at..self.at + self.n];
+        self.at += self.n;
+        Ok(column)
+    }
+}
+
+/// The random OTs of which this party is the receiver, with one plane of choices per column.
+struct Up<'a, R: Role> {
+    channel: &'a mut Channel<R>,
+    ot: &'a mut rot::Receiver<R>,
+    choices: &'a [Vec<u64>],
+    n: usize,
+    held: Zeroizing<Vec<u64>>,
+    at: usize,
+}
+
+impl<'a, R: Role> Up<'a, R> {
+    fn new(
+        channel: &'a mut Channel<R>,
+        ot: &'a mut rot::Receiver<R>,
+        choices: &'a [Vec<u64>],
+        lanes: usize,
+    ) -> Self {
+        Self { channel, ot, choices, n: 64 * lanes, held: Zeroizing::new(Vec::new()), at: 0 }
+    }
+
+    async fn next(&mut self) -> Result<&[u64], CompareError> {
+        if self.at == self.held.len() && self.n > 0 {
+            let (now, later) = self.choices.split_at(cost::together(self.n).min(self.choices.len()));
+            self.choices = later;
+            let mut bytes = Vec::new();
+            now.iter().for_each(|plane| planes::to_bytes(plane, &mut bytes));
+            let choices = Bits::from_packed(bytes, now.len() * self.n);
+            self.held = self.ot.extend(self.channel, &choices).await?;
+            self.at = 0;
+        }
+        let column = &self.held[self.at..self.at + self.n];
+        self.at += self.n;
+        Ok(column)
+    }
+}
+
+/// Words modulo `2^l'`, vector after vector.
+fn encode<'w>(relu: &Relu, n: usize, vectors: impl IntoIterator<Item = &'w [u32]>) -> Vec<u8> {
+    let bits = relu.spec().out_bits;
+    let mut out = Vec::new();
+    for words in vectors {
+        let reduced: Vec<u32> = words[..n].iter().map(|word| word & (u32::MAX >> (32 - bits))).collect();
+        pack(&reduced, bits, &mut out);
+    }
+    out
+}
+
+/// The reverse of [`encode`] for `count` vectors.
+fn decode(
+    step: Step,
+    relu: &Relu,
+    n: usize,
+    count: usize,
+    bytes: &[u8],
+) -> Result<Vec<Vec<u32>>, PeerMisbehaved> {
+    let (bits, len) = (relu.spec().out_bits, packed_len(n, relu.spec().out_bits));
+    check_len(step.name(), bytes, count * len)?;
+    (0..count).map(|i| unpack(step.name(), &bytes[i * len..(i + 1) * len], n, bits)).collect()
+}
+
+/// A plane of random bits.
+fn plane(rng: &mut impl Rng, lanes: usize) -> Vec<u64> {
+    (0..lanes).map(|_| rng.next_u64()).collect()
+}
+
+#[cfg(test)]
+mod tests;
