@@ -51,6 +51,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    end_with_standard_output();
     tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::try_from_env("PHINEUS_LOG").unwrap_or_else(|_| EnvFilter::new("warn")))
         .with_writer(std::io::stderr)
@@ -82,4 +83,16 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Whoever reads the output may leave early, as a pager does: that ends the program, with an error but no panic.
+fn end_with_standard_output() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if panic.payload_as_str().is_some_and(|words| words.starts_with("failed printing to stdout")) {
+            eprintln!("error: standard output was closed");
+            std::process::exit(1);
+        }
+        report(panic);
+    }));
 }

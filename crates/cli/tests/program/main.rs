@@ -1,0 +1,10 @@
+//! The program as its users run it: what it prints, what it writes, and how it fails.
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+mod demo;
+mod models;
+mod pool;
+mod process;
+mod real_models;
+mod strangers;
+mod zoo;

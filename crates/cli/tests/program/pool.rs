@@ -1,0 +1,113 @@
+//! Serving, preparing and inferring as separate processes.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::process::{Server, asset, compile_digits, fails, phineus, succeeds};
+
+/// Pre-computes in a pool, whatever the plan.
+fn stored(pool: &Path) -> usize {
+    let plans = std::fs::read_dir(pool).unwrap().map(|plan| plan.unwrap().path());
+    plans.map(|plan| std::fs::read_dir(plan).unwrap().count()).sum()
+}
+
+#[test]
+fn a_pool_is_used_up_then_pre_computes_are_made_on_the_spot() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = compile_digits(folder.path());
+    let (mine, theirs) = (folder.path().join("client"), folder.path().join("server"));
+    let mut server = Server::start(&model, &[&"--store", &theirs]);
+    let text = succeeds(&[&"prepare", &"--server", &server.address, &"--store", &mine, &"--count", &"2"]);
+    assert!(text.contains("2 pre-computes"), "{text}");
+    assert_eq!((stored(&mine), stored(&theirs)), (2, 2));
+    // Both pools are files: another server process serves what this one prepared.
+    server.kill();
+    let server = Server::start(&model, &[&"--store", &theirs]);
+    let infer = |digits: &[u8]| {
+        let images: Vec<_> = digits.iter().map(|d| asset(&format!("digits/{d}.png"))).collect();
+        let mut arguments: Vec<&dyn AsRef<std::ffi::OsStr>> =
+            vec![&"infer", &"--server", &server.address, &"--store", &mine, &"--json"];
+        images.iter().for_each(|image| arguments.push(image));
+        let text = succeeds(&arguments);
+        let found: Vec<u64> = text
+            .lines()
+            .map(|l| serde_json::from_str::<Value>(l).unwrap()["output"]["argmax"].as_u64().unwrap())
+            .collect();
+        assert_eq!(found, digits.iter().map(|d| u64::from(*d)).collect::<Vec<_>>());
+    };
+    infer(&[3]);
+    assert_eq!((stored(&mine), stored(&theirs)), (1, 1));
+    // One from the pool, two made now.
+    infer(&[1, 4, 9]);
+    assert_eq!((stored(&mine), stored(&theirs)), (0, 0));
+    infer(&[0]);
+}
+
+/// A record that only one side still has is burned, and the client says so.
+#[test]
+fn a_pre_compute_that_the_server_lost_is_an_error_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = compile_digits(folder.path());
+    let mine = folder.path().join("client");
+    let mut server = Server::start(&model, &[]);
+    succeeds(&[&"prepare", &"--server", &server.address, &"--store", &mine, &"--count", &"1"]);
+    server.kill();
+    let server = Server::start(&model, &[]);
+    let image = asset("digits/5.png");
+    let infer: [&dyn AsRef<std::ffi::OsStr>; 6] =
+        [&"infer", &"--server", &server.address, &"--store", &mine, &image];
+    fails(&infer, &["no such pre-compute"]);
+    assert_eq!(stored(&mine), 0);
+    assert!(succeeds(&infer).contains("5.png: class 5"));
+}
+
+#[test]
+fn a_damaged_record_is_burned_and_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = compile_digits(folder.path());
+    let mine = folder.path().join("client");
+    let server = Server::start(&model, &[]);
+    succeeds(&[&"prepare", &"--server", &server.address, &"--store", &mine, &"--count", &"1"]);
+    let plan = std::fs::read_dir(&mine).unwrap().next().unwrap().unwrap().path();
+    let record = std::fs::read_dir(plan).unwrap().next().unwrap().unwrap().path();
+    let mut bytes = std::fs::read(&record).unwrap();
+    bytes.truncate(bytes.len() / 2);
+    std::fs::write(&record, bytes).unwrap();
+    let image = asset("digits/6.png");
+    let done = phineus(&[&"infer", &"--server", &server.address, &"--store", &mine, &image]);
+    assert!(done.succeeded && done.stdout.contains("class 6"), "{}", done.stderr);
+    assert!(done.stderr.contains("damaged and was burned"), "{}", done.stderr);
+    assert!(!record.exists());
+}
+
+#[test]
+fn what_does_not_fit_is_refused_and_the_server_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = compile_digits(folder.path());
+    let mut server = Server::start(&model, &[]);
+    let at = server.address.clone();
+    let (seven, digits) = (asset("digits/7.png"), asset("digits"));
+    let wide = folder.path().join("wide.png");
+    image::GrayImage::new(29, 28).save(&wide).unwrap();
+    let text = folder.path().join("text.png");
+    std::fs::write(&text, "no image").unwrap();
+    fails(&[&"infer", &"--server", &at, &wide], &["wide.png"]);
+    fails(&[&"infer", &"--server", &at, &text], &["text.png"]);
+    fails(&[&"infer", &"--server", &at, &folder.path().join("missing.png")], &["missing.png"]);
+    fails(&[&"infer", &"--server", &at, &"--plan", &"00".repeat(32), &seven], &["plan digest", "0000"]);
+    fails(&[&"infer", &"--server", &at, &"--model", &"other", &seven], &["no model \"other\"", "digits"]);
+    let done = phineus(&[&"infer", &"--server", &at, &"--plan", &"123", &seven]);
+    assert!(!done.succeeded && done.stderr.contains("64 hexadecimal digits"), "{}", done.stderr);
+    // The digest that `compile` prints is the one to pin.
+    let onnx = asset("mnist-relu.onnx");
+    let again = folder.path().join("again.phn");
+    let printed =
+        succeeds(&[&"compile", &onnx, &"--calibrate", &digits, &"--name", &"digits", &"-o", &again]);
+    let digest = printed.lines().find_map(|l| l.strip_prefix("plan digest ")).unwrap();
+    let pinned: [&dyn AsRef<std::ffi::OsStr>; 9] =
+        [&"infer", &"--server", &at, &"--plan", &digest, &"--resize", &"--json", &seven, &wide];
+    assert_eq!(succeeds(&pinned).lines().count(), 2);
+    assert!(server.is_running());
+    server.kill();
+}
