@@ -30,6 +30,7 @@
 
 mod cost;
 mod geometry;
+mod interleaved;
 mod search;
 
 use phineus_model::graph::Conv;
@@ -38,6 +39,7 @@ use thiserror::Error;
 
 pub use cost::CostModel;
 use geometry::{Geometry, Strides};
+pub use interleaved::Interleaved;
 
 /// Why a convolution cannot be packed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]

@@ -48,7 +48,7 @@ fn groups_and_planes(geometry: &Geometry, most: usize) -> impl Iterator<Item = (
 }
 
 /// The sizes `ceil(whole / parts)` for every number of parts, descending, each once.
-fn even_parts(whole: usize) -> impl Iterator<Item = usize> {
+pub(super) fn even_parts(whole: usize) -> impl Iterator<Item = usize> {
     let next = move |&size: &usize| {
         // The fewest parts of a smaller size.
         (size > 1).then(|| whole.div_ceil(whole.div_ceil(size - 1)))

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::*;
 
 /// A fixed sequence of well-mixed words.
-fn words(seed: u64, len: usize) -> Vec<u32> {
+pub(super) fn words(seed: u64, len: usize) -> Vec<u32> {
     let mix = |i: u64| {
         let x = (i ^ seed.wrapping_mul(0x9e37_79b9_7f4a_7c15)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         ((x ^ x >> 29).wrapping_mul(0x94d0_49bb_1331_11eb) >> 32) as u32
@@ -15,7 +15,7 @@ fn words(seed: u64, len: usize) -> Vec<u32> {
 }
 
 /// `sum += a b` modulo X^n + 1 and 2^32, skipping zero weights.
-fn sparse_product(a: &[u32], b: &[i32], sum: &mut [u32]) {
+pub(super) fn sparse_product(a: &[u32], b: &[i32], sum: &mut [u32]) {
     let n = a.len();
     for (j, &w) in b.iter().enumerate().filter(|(_, w)| **w != 0) {
         for (i, &x) in a.iter().enumerate() {
@@ -79,7 +79,7 @@ fn through(
     result.into_iter().map(|x| x.expect("every element appears")).collect()
 }
 
-fn expected(conv: &Conv, x: &[u32], weights: &[i32]) -> Vec<u32> {
+pub(super) fn expected(conv: &Conv, x: &[u32], weights: &[i32]) -> Vec<u32> {
     let [top, left, bottom, right] = conv.pads;
     let geometry = reference::Convolution {
         channels: [conv.in_channels, conv.out_channels],
@@ -106,7 +106,7 @@ fn plan(conv: &Conv, n: usize) -> Packing {
     Packing::plan(conv, n, &CostModel::default()).expect("packable")
 }
 
-fn square(channels: [usize; 2], side: usize, kernel: usize, stride: usize) -> Conv {
+pub(super) fn square(channels: [usize; 2], side: usize, kernel: usize, stride: usize) -> Conv {
     Conv {
         in_channels: channels[0],
         input: [side; 2],
@@ -120,7 +120,7 @@ fn square(channels: [usize; 2], side: usize, kernel: usize, stride: usize) -> Co
 }
 
 prop_compose! {
-    fn any_conv()(
+    pub(super) fn any_conv()(
         groups in prop_oneof![3 => Just(1usize), 1 => Just(2usize), 1 => 3usize..=8],
         channels in (1usize..=6, 1usize..=6),
         input in [1usize..=20, 1usize..=20],

@@ -1,0 +1,244 @@
+//! Interleaved packing: the planes of a polynomial side by side, so that responses can be merged.
+//!
+//! Let S = 2^k divide n and Y = X^S, so that X^n + 1 = Y^(n/S) + 1. S polynomials of a [packing](super) with n/S
+//! coefficients ride in one of n, input number c multiplied by X^c and its weights by X^-c:
+//!
+//! ```text
+//! input    sum_c X^c  x_c(Y)
+//! weights  sum_c X^-c w_c(Y)        (a negative power is -X^(n - ..))
+//! product  sum_c x_c(Y) w_c(Y) at the multiples of S
+//! ```
+//!
+//! since X^(c - d) with |c - d| < S is a power of Y for c = d only: at the multiples of S nothing else arrives. A block
+//! of the inner packing with C planes thus makes one of S C planes, and the results of the inner product at p stand at
+//! S p. It takes S times a power of two more coefficients than planes where S does not divide them; otherwise requests
+//! and products are those of the inner blocks in the order of Cheetah (Huang et al., USENIX Security 2022, section 4.1),
+//! with one difference: all wanted positions are multiples of S, so that S responses fit one ciphertext at one key
+//! switch each (`phineus_he::pack`), where contiguous runs of results would take a key switch for every coefficient.
+//!
+//! With responses almost free, the cheapest block takes all planes it can: fewer requests, and as many products.
+
+use phineus_model::graph::Conv;
+use zeroize::Zeroizing;
+
+use super::geometry::Geometry;
+use super::search::even_parts;
+use super::{Block, CostModel, Packing, PackingError, cost::Amounts};
+
+/// Passes over the coefficients of a limb, priced as products, that a key switch makes beside its own.
+const PASSES: f64 = 16.0;
+
+/// Which coefficient of which polynomial holds what, with all results at multiples of 2^k.
+///
+/// Polynomials are numbered as those of [`Packing`], with S of its plane blocks in one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Interleaved {
+    /// In polynomials of n / S coefficients.
+    inner: Packing,
+    levels: u32,
+}
+
+impl Interleaved {
+    /// The cheapest interleaved packing of `conv` in polynomials of `n` coefficients, a power of two, with at most
+    /// `levels` levels of merges; with none at all it is a [`Packing`] and its responses stay as they are.
+    ///
+    /// # Errors
+    /// [`PackingError::Geometry`], [`PackingError::Empty`], [`PackingError::Kernel`].
+    pub fn plan(conv: &Conv, n: usize, levels: u32, cost: &CostModel) -> Result<Self, PackingError> {
+        let geometry = Geometry::new(conv)?;
+        let mut best: Option<(f64, Self)> = None;
+        for levels in 0..=levels {
+            let (small, width) = (n >> levels, 1_usize << levels);
+            for tile in tiles(&geometry) {
+                let area = geometry.strides(tile).plane;
+                // Fuller blocks of S planes each; no more than hold planes.
+                for planes in even_parts(geometry.planes_per_group().div_ceil(width)) {
+                    let outputs = geometry.outputs_per_group();
+                    let fitting = (small / (planes * area)).min(outputs);
+                    if fitting == 0 {
+                        continue;
+                    }
+                    let outputs = outputs.div_ceil(outputs.div_ceil(fitting));
+                    let block = Block { tile, groups: 1, planes, outputs };
+                    let candidate = Self::new(conv, n, block, levels)?;
+                    let price = candidate.price(cost);
+                    if best.as_ref().is_none_or(|(least, _)| price < *least) {
+                        best = Some((price, candidate));
+                    }
+                }
+            }
+        }
+        let footprint = || geometry.strides([1, 1]).plane;
+        best.map(|(_, best)| best).ok_or_else(|| PackingError::Kernel { footprint: footprint(), n })
+    }
+
+    /// 2^`levels` blocks of planes of the packing with `block` in polynomials of n / 2^`levels` coefficients.
+    ///
+    /// # Errors
+    /// [`PackingError::Geometry`], [`PackingError::Empty`]; [`PackingError::Block`] also if n is no multiple of
+    /// 2^`levels`.
+    pub fn new(conv: &Conv, n: usize, block: Block, levels: u32) -> Result<Self, PackingError> {
+        let width = 1_usize.checked_shl(levels).filter(|&width| n.is_multiple_of(width));
+        let width = width.ok_or(PackingError::Block { block, n })?;
+        Ok(Self { inner: Packing::new(conv, n / width, block)?, levels })
+    }
+
+    /// The convolution.
+    #[must_use]
+    pub fn conv(&self) -> &Conv {
+        self.inner.conv()
+    }
+
+    /// Coefficients of a polynomial.
+    #[must_use]
+    pub fn degree(&self) -> usize {
+        self.inner.degree() << self.levels
+    }
+
+    /// k: all results stand at multiples of 2^k, and as many responses fit one ciphertext.
+    #[must_use]
+    pub fn levels(&self) -> u32 {
+        self.levels
+    }
+
+    /// Number of input polynomials: ciphertexts of the request.
+    #[must_use]
+    pub fn inputs(&self) -> usize {
+        self.inner.counts.groups * self.max_terms() * self.tiles()
+    }
+
+    /// Number of output polynomials: responses before they are merged.
+    #[must_use]
+    pub fn outputs(&self) -> usize {
+        self.inner.outputs()
+    }
+
+    /// Number of weight polynomials; each serves every tile.
+    #[must_use]
+    pub fn weight_polys(&self) -> usize {
+        self.inner.counts.all_outputs * self.max_terms()
+    }
+
+    /// Number of products of an input and a weight polynomial.
+    #[must_use]
+    pub fn products(&self) -> usize {
+        self.outputs() * self.max_terms()
+    }
+
+    /// Number of tiles: consecutive outputs that share their weight polynomials.
+    #[must_use]
+    pub fn tiles(&self) -> usize {
+        self.inner.tiles()
+    }
+
+    /// Products that are added up in one output polynomial.
+    #[must_use]
+    pub fn max_terms(&self) -> usize {
+        self.inner.max_terms().div_ceil(1 << self.levels)
+    }
+
+    /// As [`Packing::noise_weights`].
+    #[must_use]
+    pub fn noise_weights(&self) -> usize {
+        self.inner.noise_weights()
+    }
+
+    /// The pairs (input, weight polynomial) whose products add up to output polynomial `o`.
+    ///
+    /// # Panics
+    /// If `o` is not below [`Interleaved::outputs`].
+    pub fn terms(&self, o: usize) -> impl ExactSizeIterator<Item = (usize, usize)> + use<> {
+        assert!(o < self.outputs(), "output polynomial {o}");
+        let (terms, tiles) = (self.max_terms(), self.tiles());
+        let (output_block, tile) = (o / tiles, o % tiles);
+        let group_block = output_block / self.inner.counts.outputs;
+        (0..terms).map(move |t| ((group_block * terms + t) * tiles + tile, output_block * terms + t))
+    }
+
+    /// Writes input polynomial `i` of the ring words `x`, laid out `[c][h][w]`, to the `n` words of `out`.
+    ///
+    /// # Panics
+    /// If `i` is not below [`Interleaved::inputs`], or a slice has the wrong length.
+    pub fn pack_input(&self, i: usize, x: &[u32], out: &mut [u32]) {
+        assert!(i < self.inputs(), "input polynomial {i}");
+        assert_eq!(out.len(), self.degree(), "coefficients");
+        let (terms, tiles) = (self.max_terms(), self.tiles());
+        let (block, tile) = (i / tiles, i % tiles);
+        let mut rider = Zeroizing::new(vec![0; self.inner.degree()]);
+        out.fill(0);
+        for (c, planes) in self.riders(block % terms) {
+            let first = block / terms * self.inner.max_terms();
+            self.inner.pack_input((first + planes) * tiles + tile, x, &mut rider);
+            let places = out[c..].iter_mut().step_by(1 << self.levels);
+            places.zip(rider.iter()).for_each(|(place, &value)| *place = value);
+        }
+    }
+
+    /// Writes weight polynomial `w` of the weights, laid out `[out][in / groups][h][w]`, to the `n` words of `out`.
+    ///
+    /// # Panics
+    /// If `w` is not below [`Interleaved::weight_polys`], or a slice has the wrong length.
+    pub fn pack_weights(&self, w: usize, weights: &[i32], out: &mut [i32]) {
+        assert!(w < self.weight_polys(), "weight polynomial {w}");
+        assert_eq!(out.len(), self.degree(), "coefficients");
+        let (n, terms) = (self.degree(), self.max_terms());
+        let mut rider = Zeroizing::new(vec![0_i32; self.inner.degree()]);
+        out.fill(0);
+        for (c, planes) in self.riders(w % terms) {
+            self.inner.pack_weights(w / terms * self.inner.max_terms() + planes, weights, &mut rider);
+            // X^-c: down by c places, the first coefficient to the end with its sign turned.
+            if c > 0 {
+                rider[0] = rider[0].wrapping_neg();
+            }
+            for (j, &weight) in rider.iter().enumerate() {
+                out[((j << self.levels) + n - c) % n] = weight;
+            }
+        }
+    }
+
+    /// Where output polynomial `o` holds wanted results: pairs of coefficient, a multiple of 2^k, and element of the
+    /// output tensor `[m][h][w]`, ascending in the coefficients. Over all `o` every element appears exactly once.
+    ///
+    /// # Panics
+    /// If `o` is not below [`Interleaved::outputs`].
+    #[must_use]
+    pub fn positions(&self, o: usize) -> Vec<(u32, u32)> {
+        let mut positions = self.inner.positions(o);
+        positions.iter_mut().for_each(|(coefficient, _)| *coefficient <<= self.levels);
+        positions
+    }
+
+    /// The price with responses merged as far as possible, as that of [`Packing::plan`].
+    fn price(&self, cost: &CostModel) -> f64 {
+        let (n, outputs) = (self.degree(), self.outputs());
+        let amounts = Amounts {
+            inputs: self.inputs(),
+            outputs,
+            weight_polys: self.weight_polys(),
+            products: self.products(),
+        };
+        let packed = outputs.div_ceil(1 << self.levels);
+        let size = n as f64;
+        let unsent = (outputs - packed) as f64 * size * cost.response_bits / cost.bandwidth;
+        let ntt = cost.ntt_ns * size * f64::from(n.max(2).ilog2()) / (4_096.0 * 12.0);
+        let passes = 2.0 * cost.limbs * cost.limbs + PASSES * cost.limbs;
+        let switch = cost.limbs * cost.limbs * ntt + passes * cost.product_ns * size;
+        cost.price(n, &amounts) - unsent + (outputs - packed) as f64 * switch
+    }
+
+    /// The plane blocks of the inner packing, counted within a group block, that ride in block `term`, and their
+    /// powers of X.
+    fn riders(&self, term: usize) -> impl Iterator<Item = (usize, usize)> + use<> {
+        let first = term << self.levels;
+        (first..self.inner.max_terms().min(first + (1 << self.levels))).enumerate()
+    }
+}
+
+/// All tiles that split the outputs evenly.
+fn tiles(geometry: &Geometry) -> impl Iterator<Item = [usize; 2]> {
+    let [height, width] = geometry.grid();
+    even_parts(height).flat_map(move |h| even_parts(width).map(move |w| [h, w]))
+}
+
+#[cfg(test)]
+mod tests;
