@@ -6,6 +6,7 @@ pub mod block;
 
 pub mod cpu;
 pub mod gemm;
+pub mod ggm;
 pub mod halfgates;
 pub mod hash;
 pub mod ntt;

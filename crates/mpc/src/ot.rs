@@ -2,4 +2,6 @@
 
 mod base;
 pub mod cot;
+pub mod engine;
 mod pprf;
+pub mod silent;

@@ -81,6 +81,15 @@ impl Engine for AesNi {
     }
 
     #[inline(always)]
+    fn equal(self, mut a: Self::Lanes, b: Self::Lanes) -> Self::Lanes {
+        for i in 0..LANES {
+            // SAFETY: SSE2 is part of x86-64.
+            a[i] = unsafe { _mm_cmpeq_epi32(a[i], b[i]) };
+        }
+        a
+    }
+
+    #[inline(always)]
     fn schedules(self, tweak: u128) -> Schedules {
         // SAFETY: `self` proves AES-NI and AVX2; loads are of whole blocks.
         unsafe {

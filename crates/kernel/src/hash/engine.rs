@@ -25,6 +25,8 @@ pub(crate) trait Engine: Copy {
     fn and(self, a: Self::Lanes, b: Self::Lanes) -> Self::Lanes;
     /// All ones where the lowest bit of a block is set, else zero.
     fn colours(self, x: Self::Lanes) -> Self::Lanes;
+    /// All ones where the blocks are equal, else zero. Every 32-bit word of a block must equal the others.
+    fn equal(self, a: Self::Lanes, b: Self::Lanes) -> Self::Lanes;
     fn schedules(self, tweak: u128) -> Self::Schedules;
     /// The hashes of all blocks under key number `key` of the schedules.
     fn hash<const N: usize>(

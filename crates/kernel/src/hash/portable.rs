@@ -3,6 +3,8 @@
 use aes::Aes128Enc;
 use aes::cipher::{Array, BlockCipherEncrypt, KeyInit};
 
+use subtle::ConstantTimeEq;
+
 use super::engine::{Engine, LANE_BYTES, Lanes, tweaks};
 use super::{KEYS, LANES, sigma};
 use crate::block::Block;
@@ -46,6 +48,12 @@ impl Engine for Portable {
     #[inline(always)]
     fn colours(self, x: Lanes) -> Lanes {
         x.map(|x| Block::mask(x.lsb()))
+    }
+
+    #[inline(always)]
+    fn equal(self, mut a: Lanes, b: Lanes) -> Lanes {
+        a.iter_mut().zip(b).for_each(|(a, b)| *a = Block::mask(a.ct_eq(&b).into()));
+        a
     }
 
     fn schedules(self, tweak: u128) -> [Aes128Enc; KEYS] {

@@ -11,7 +11,7 @@ pub(crate) struct Vaes(());
 
 impl Vaes {
     /// # Safety
-    /// The machine has AVX-512 F and BW, and VAES.
+    /// The machine has AVX-512 F, BW and DQ, and VAES.
     pub(crate) unsafe fn new() -> Self {
         Self(())
     }
@@ -94,6 +94,15 @@ impl Engine for Vaes {
             };
         }
         x
+    }
+
+    #[inline(always)]
+    fn equal(self, mut a: Self::Lanes, b: Self::Lanes) -> Self::Lanes {
+        for i in 0..WIDE {
+            // SAFETY: `self` proves AVX-512.
+            a[i] = unsafe { _mm512_movm_epi32(_mm512_cmpeq_epi32_mask(a[i], b[i])) };
+        }
+        a
     }
 
     #[inline(always)]

@@ -321,7 +321,7 @@ impl State {
 }
 
 /// The session of transfers sent by role `S`: the two directions of one session never share a hash.
-fn direction<S: Role>(session: &[u8; 32]) -> [u8; 32] {
+pub(super) fn direction<S: Role>(session: &[u8; 32]) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new_derive_key("phineus SoftSpoken, direction");
     hasher.update(session).update(S::NAME.as_bytes());
     *hasher.finalize().as_bytes()

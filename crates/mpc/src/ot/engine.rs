@@ -1,0 +1,209 @@
+//! Either engine behind one pair of halves: correlated OT with chosen bits.
+//!
+//! [`cot`] costs 4 bytes per transfer and half a round trip; [`silent`] about 0.3 bytes and two round trips more per
+//! round, from a reserve of [`Set::reserve`] transfers that [`cot`] has to make first. The choice is public and part
+//! of a plan.
+
+use phineus_kernel::block::Block;
+use phineus_net::{Channel, ChannelError, Role};
+use rand::CryptoRng;
+
+use super::cot::{self, Cost};
+use super::silent::{self, Set};
+use crate::{Bits, Delta};
+
+/// How correlated OTs are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Engine {
+    /// SoftSpoken.
+    #[default]
+    SoftSpoken,
+    /// Ferret on a reserve from SoftSpoken.
+    Silent(Set),
+}
+
+impl Engine {
+    /// The engine with the fewest bytes for `n` transfers from nothing but the base OTs.
+    #[must_use]
+    pub fn fewest_bytes(n: usize) -> Self {
+        let all = std::iter::once(Self::SoftSpoken).chain(Set::ALL.map(Self::Silent));
+        all.min_by_key(|engine| engine.bytes(n)).unwrap_or_default()
+    }
+
+    /// Bytes of turning a fresh SoftSpoken setup into this engine.
+    #[must_use]
+    pub fn setup_cost(self) -> Cost {
+        match self {
+            Self::SoftSpoken => Cost { sender_to_receiver: 0, receiver_to_sender: 0 },
+            Self::Silent(set) => cot::extend_cost(set.reserve()),
+        }
+    }
+
+    /// Bytes of `n` transfers with `stock` of them there ([`Sender::stock`]).
+    #[must_use]
+    pub fn extend_cost(self, stock: usize, n: usize) -> Cost {
+        match self {
+            Self::SoftSpoken => cot::extend_cost(n),
+            Self::Silent(set) => silent::extend_chosen_cost(set, stock, n),
+        }
+    }
+
+    fn bytes(self, n: usize) -> u64 {
+        let sum = |cost: Cost| cost.sender_to_receiver + cost.receiver_to_sender;
+        sum(self.setup_cost()) + sum(self.extend_cost(0, n))
+    }
+}
+
+/// The party with the offset.
+pub enum Sender<R: Role> {
+    /// By [`cot`].
+    SoftSpoken(Box<cot::Sender<R>>),
+    /// By [`silent`].
+    Silent(Box<silent::Sender<R>>),
+}
+
+/// The party with the choices.
+pub enum Receiver<R: Role> {
+    /// By [`cot`].
+    SoftSpoken(Box<cot::Receiver<R>>),
+    /// By [`silent`].
+    Silent(Box<silent::Receiver<R>>),
+}
+
+impl<R: Role> Sender<R> {
+    /// Turns a SoftSpoken setup into an engine. `session` must be fresh and equal on both sides.
+    ///
+    /// # Errors
+    /// As [`cot::Sender::extend`].
+    pub async fn setup(
+        engine: Engine,
+        channel: &mut Channel<R>,
+        session: &[u8; 32],
+        mut base: cot::Sender<R>,
+        rng: &mut impl CryptoRng,
+    ) -> Result<Self, ChannelError> {
+        Ok(match engine {
+            Engine::SoftSpoken => Self::SoftSpoken(Box::new(base)),
+            Engine::Silent(set) => {
+                Self::Silent(Box::new(silent::Sender::setup(channel, session, &mut base, set, rng).await?))
+            }
+        })
+    }
+
+    /// The offset.
+    #[must_use]
+    pub fn delta(&self) -> &Delta {
+        match self {
+            Self::SoftSpoken(sender) => sender.delta(),
+            Self::Silent(sender) => sender.delta(),
+        }
+    }
+
+    /// Transfers in stock.
+    #[must_use]
+    pub fn stock(&self) -> usize {
+        match self {
+            Self::SoftSpoken(_) => 0,
+            Self::Silent(sender) => sender.stock(),
+        }
+    }
+
+    /// `n` further transfers: all `K_j`, bit 0 clear.
+    ///
+    /// # Errors
+    /// As [`cot::Sender::extend`].
+    pub async fn extend(&mut self, channel: &mut Channel<R>, n: usize) -> Result<Vec<Block>, ChannelError> {
+        match self {
+            Self::SoftSpoken(sender) => sender.extend(channel, n).await,
+            Self::Silent(sender) => sender.extend_chosen(channel, n).await,
+        }
+    }
+}
+
+impl<R: Role> Receiver<R> {
+    /// As [`Sender::setup`].
+    ///
+    /// # Errors
+    /// As [`cot::Receiver::extend`].
+    pub async fn setup(
+        engine: Engine,
+        channel: &mut Channel<R>,
+        session: &[u8; 32],
+        mut base: cot::Receiver<R>,
+        rng: &mut impl CryptoRng,
+    ) -> Result<Self, ChannelError> {
+        Ok(match engine {
+            Engine::SoftSpoken => Self::SoftSpoken(Box::new(base)),
+            Engine::Silent(set) => {
+                Self::Silent(Box::new(silent::Receiver::setup(channel, session, &mut base, set, rng).await?))
+            }
+        })
+    }
+
+    /// One transfer per choice: all `K_j + c_j Delta`.
+    ///
+    /// # Errors
+    /// As [`silent::Receiver::extend`].
+    pub async fn extend(
+        &mut self,
+        channel: &mut Channel<R>,
+        choices: &Bits,
+    ) -> Result<Vec<Block>, ChannelError> {
+        match self {
+            Self::SoftSpoken(receiver) => receiver.extend(channel, choices).await,
+            Self::Silent(receiver) => receiver.extend_chosen(channel, choices).await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use phineus_kernel::prg::Prg;
+    use phineus_net::mem;
+
+    use super::*;
+
+    /// Either engine, either direction: the same functionality at the promised cost.
+    #[tokio::test]
+    async fn engines_conform() {
+        for engine in [Engine::SoftSpoken, Engine::Silent(Set::B10)] {
+            let (mut client, mut server) = mem::pair();
+            let choices: Bits = (0..3001).map(|i| i % 5 < 2).collect();
+            let ((keys, delta, sent), labels) = tokio::join!(
+                async {
+                    let rng = &mut Prg::new([1; 16]);
+                    let delta = Delta::random(rng);
+                    let base = cot::Sender::setup(&mut client, &[1; 32], delta, rng).await.unwrap();
+                    let before = client.traffic();
+                    let mut sender = Sender::setup(engine, &mut client, &[2; 32], base, rng).await.unwrap();
+                    assert_eq!((client.traffic() - before).received, engine.setup_cost().receiver_to_sender);
+                    let (before, cost) = (client.traffic(), engine.extend_cost(sender.stock(), 3001));
+                    let keys = sender.extend(&mut client, 3001).await.unwrap();
+                    let sent = client.traffic() - before;
+                    assert_eq!(sent.received, cost.receiver_to_sender);
+                    (keys, sender.delta().clone(), sent.sent == cost.sender_to_receiver)
+                },
+                async {
+                    let rng = &mut Prg::new([2; 16]);
+                    let base = cot::Receiver::setup(&mut server, &[1; 32], rng).await.unwrap();
+                    let mut receiver =
+                        Receiver::setup(engine, &mut server, &[2; 32], base, rng).await.unwrap();
+                    receiver.extend(&mut server, &choices).await.unwrap()
+                },
+            );
+            assert!(sent, "{engine:?}: bytes of the sender");
+            for (i, (k, l)) in keys.iter().zip(&labels).enumerate() {
+                assert!(!k.lsb());
+                assert_eq!(l.0, k.0 ^ delta.times(choices.get(i)).0, "{engine:?}, transfer {i}");
+            }
+        }
+    }
+
+    #[test]
+    fn few_transfers_are_softspoken_and_many_are_silent() {
+        assert_eq!(Engine::fewest_bytes(1000), Engine::SoftSpoken);
+        assert_eq!(Engine::fewest_bytes(500_000), Engine::Silent(Set::B10));
+        assert!(Engine::fewest_bytes(1 << 26).bytes(1 << 26) < 1 << 24);
+        assert_eq!(Engine::default(), Engine::SoftSpoken);
+    }
+}
