@@ -64,6 +64,9 @@ pub enum ProtocolError {
     /// A stored pre-compute that does not fit the plan.
     #[error("the pre-compute does not belong to this plan")]
     Material,
+    /// A pre-compute does not fit this machine's memory.
+    #[error("no memory for {0} bytes of a pre-compute")]
+    Memory(usize),
     /// The session has failed before and is over.
     #[error("the session is over after an earlier failure")]
     Over,

@@ -113,7 +113,7 @@ pub struct GarbledLayer {
     pub window: usize,
     /// Width of the values.
     pub in_bits: u32,
-    /// Width of the client's next mask, which is the width of the output; 0 where the client learns the output.
+    /// Width of the output and of the client's next mask; 0 where the client learns the output.
     pub mask_bits: u32,
     /// What the garbler adds to its share beforehand: half of a rounding step.
     pub half: u32,
@@ -162,7 +162,11 @@ impl Plan {
         graph.validate()?;
         let places: u64 = graph.nodes.iter().map(places).sum();
         if places > MAX_PLACES {
-            return Err(PlanError::TooLarge { what: "inputs of activations", got: places, limit: MAX_PLACES });
+            return Err(PlanError::TooLarge {
+                what: "inputs of activations",
+                got: places,
+                limit: MAX_PLACES,
+            });
         }
         let rings = encryption::ladder()?;
         let linear = LinearPlan::choose(&public, &rings, 1)?;
@@ -326,7 +330,7 @@ impl Plan {
         }
         for layer in self.garbled() {
             hasher.update(
-                format!("{} {} {}", layer.instances, layer.circuit.and_count(), layer.half).as_bytes(),
+                format!("{} {} {}", layer.instances, layer.circuit.table_bytes(1), layer.half).as_bytes(),
             );
         }
         *hasher.finalize().as_bytes()

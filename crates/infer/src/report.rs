@@ -48,8 +48,10 @@ impl Cost {
 impl std::ops::AddAssign for Cost {
     fn add_assign(&mut self, other: Self) {
         self.seconds += other.seconds;
-        self.client_to_server_bytes = self.client_to_server_bytes.saturating_add(other.client_to_server_bytes);
-        self.server_to_client_bytes = self.server_to_client_bytes.saturating_add(other.server_to_client_bytes);
+        self.client_to_server_bytes =
+            self.client_to_server_bytes.saturating_add(other.client_to_server_bytes);
+        self.server_to_client_bytes =
+            self.server_to_client_bytes.saturating_add(other.server_to_client_bytes);
         self.rounds = self.rounds.saturating_add(other.rounds);
         self.client_cpu_seconds += other.client_cpu_seconds;
         self.server_cpu_seconds += other.server_cpu_seconds;

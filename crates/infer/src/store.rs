@@ -66,7 +66,7 @@ impl fmt::Debug for PrepId {
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// No such pre-compute for this plan: never made, already used, or expired.
+    /// No such pre-compute for this plan: never made, or already used.
     #[error("no such pre-compute: {0:?}")]
     Unknown(PrepId),
     /// No room for another one.
@@ -81,7 +81,7 @@ pub enum StoreError {
     /// The file system failed.
     #[error("{path}: {source}")]
     Io {
-        /// The file or directory.
+        /// The directory: file names are ids, which are secret until they are used.
         path: PathBuf,
         /// The operating system's words.
         source: io::Error,
@@ -102,6 +102,13 @@ pub trait Store: Send + Sync {
     /// [`StoreError::Unknown`] if it is not there, [`StoreError::Io`] if its removal could not be made durable
     /// (it is then not handed out).
     fn take(&self, plan: &[u8; 32], id: PrepId) -> Result<Zeroizing<Vec<u8>>, StoreError>;
+
+    /// Fails unless `count` more pre-computes of a plan would be kept now. Asked before the work is done; it reserves
+    /// nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`] or [`StoreError::Io`].
+    fn check_room(&self, plan: &[u8; 32], count: usize) -> Result<(), StoreError>;
 
     /// The pre-computes of a plan, oldest first.
     ///
@@ -141,13 +148,15 @@ impl MemoryStore {
 impl Store for MemoryStore {
     fn put(&self, plan: &[u8; 32], id: PrepId, material: &[u8]) -> Result<(), StoreError> {
         let mut records = self.records();
-        if records.by_id.len() >= self.limit {
-            return Err(StoreError::Full { limit: self.limit });
-        }
+        room(self.limit, records.by_id.len(), 1)?;
         records.next += 1;
         let order = records.next;
         records.by_id.insert((*plan, id), (order, Zeroizing::new(material.to_vec())));
         Ok(())
+    }
+
+    fn check_room(&self, _: &[u8; 32], count: usize) -> Result<(), StoreError> {
+        room(self.limit, self.records().by_id.len(), count)
     }
 
     fn take(&self, plan: &[u8; 32], id: PrepId) -> Result<Zeroizing<Vec<u8>>, StoreError> {
@@ -174,6 +183,8 @@ pub struct FileStore {
 }
 
 const CHECKSUM: usize = 32;
+/// Extension of a record that is still being written.
+const UNFINISHED: &str = "tmp";
 
 impl FileStore {
     /// Opens or creates a store for at most `limit` pre-computes per plan. The directory is private to its owner.
@@ -184,7 +195,24 @@ impl FileStore {
         let directory = directory.into();
         fs::create_dir_all(&directory).map_err(|e| failed(&directory, e))?;
         private(&directory)?;
-        Ok(Self { directory, limit })
+        let store = Self { directory, limit };
+        store.remove_unfinished()?;
+        Ok(store)
+    }
+
+    /// Removes what a crash has left of records that were never complete.
+    fn remove_unfinished(&self) -> Result<(), StoreError> {
+        let entries = |path: &Path| -> Result<Vec<PathBuf>, StoreError> {
+            let entries = fs::read_dir(path).and_then(|all| all.map(|e| e.map(|e| e.path())).collect());
+            entries.map_err(|e| failed(path, e))
+        };
+        for plan in entries(&self.directory)?.iter().filter(|path| path.is_dir()) {
+            for path in entries(plan)?.iter().filter(|path| path.extension().is_some_and(|e| e == UNFINISHED))
+            {
+                fs::remove_file(path).map_err(|e| failed(plan, e))?;
+            }
+        }
+        Ok(())
     }
 
     fn plan_directory(&self, plan: &[u8; 32]) -> PathBuf {
@@ -196,10 +224,8 @@ impl Store for FileStore {
     fn put(&self, plan: &[u8; 32], id: PrepId, material: &[u8]) -> Result<(), StoreError> {
         let directory = self.plan_directory(plan);
         fs::create_dir_all(&directory).map_err(|e| failed(&directory, e))?;
-        if self.list(plan)?.len() >= self.limit {
-            return Err(StoreError::Full { limit: self.limit });
-        }
-        let temporary = directory.join(format!("{}.tmp", id.file_name()));
+        self.check_room(plan, 1)?;
+        let temporary = directory.join(format!("{}.{UNFINISHED}", id.file_name()));
         let path = directory.join(id.file_name());
         let written = File::create(&temporary).and_then(|mut file| {
             file.write_all(blake3::hash(material).as_bytes())?;
@@ -210,10 +236,14 @@ impl Store for FileStore {
         if let Err(error) = written {
             // Best effort: the record was never complete, so it can be neither listed nor taken.
             let _ = fs::remove_file(&temporary);
-            return Err(failed(&path, error));
+            return Err(failed(&directory, error));
         }
         sync_directory(&directory)?;
         sync_directory(&self.directory)
+    }
+
+    fn check_room(&self, plan: &[u8; 32], count: usize) -> Result<(), StoreError> {
+        room(self.limit, self.list(plan)?.len(), count)
     }
 
     fn take(&self, plan: &[u8; 32], id: PrepId) -> Result<Zeroizing<Vec<u8>>, StoreError> {
@@ -221,14 +251,14 @@ impl Store for FileStore {
         let path = directory.join(id.file_name());
         let missing = |error: io::Error| match error.kind() {
             io::ErrorKind::NotFound => StoreError::Unknown(id),
-            _ => failed(&path, error),
+            _ => failed(&directory, error),
         };
         let mut file = File::open(&path).map_err(missing)?;
         // Of two takers that opened the same record only one removes it.
         fs::remove_file(&path).map_err(missing)?;
         sync_directory(&directory)?;
         let mut record = Zeroizing::new(Vec::new());
-        file.read_to_end(&mut record).map_err(|e| failed(&path, e))?;
+        file.read_to_end(&mut record).map_err(|e| failed(&directory, e))?;
         match record.split_at_checked(CHECKSUM) {
             Some((checksum, material)) if blake3::hash(material).as_bytes() == checksum => {
                 Ok(Zeroizing::new(material.to_vec()))
@@ -256,6 +286,10 @@ impl Store for FileStore {
         found.sort_unstable_by_key(|(age, id)| (*age, *id.bytes()));
         Ok(found.into_iter().map(|(_, id)| id).collect())
     }
+}
+
+fn room(limit: usize, kept: usize, more: usize) -> Result<(), StoreError> {
+    if more <= limit.saturating_sub(kept) { Ok(()) } else { Err(StoreError::Full { limit }) }
 }
 
 fn failed(path: &Path, source: io::Error) -> StoreError {
@@ -328,6 +362,9 @@ mod tests {
         for store in stores(1).1 {
             store.put(&PLAN, id(1), b"x").unwrap();
             assert!(matches!(store.put(&PLAN, id(2), b"y"), Err(StoreError::Full { limit: 1 })));
+            assert!(matches!(store.check_room(&PLAN, 1), Err(StoreError::Full { limit: 1 })));
+            drop(store.take(&PLAN, id(1)).unwrap());
+            assert!(store.check_room(&PLAN, 1).is_ok() && store.check_room(&PLAN, 2).is_err());
         }
     }
 
@@ -337,11 +374,14 @@ mod tests {
         let store = FileStore::open(directory.path(), 10).unwrap();
         store.put(&PLAN, id(1), b"first").unwrap();
         store.put(&PLAN, id(2), b"second").unwrap();
+        let unfinished = store.plan_directory(&PLAN).join("00.tmp");
+        fs::write(&unfinished, b"half").unwrap();
         let path = store.plan_directory(&PLAN).join(id(1).file_name());
         let mut bytes = fs::read(&path).unwrap();
         *bytes.last_mut().unwrap() ^= 1;
         fs::write(&path, bytes).unwrap();
         let store = FileStore::open(directory.path(), 10).unwrap();
+        assert!(!unfinished.exists());
         assert!(matches!(store.take(&PLAN, id(1)), Err(StoreError::Damaged(_))));
         assert!(matches!(store.take(&PLAN, id(1)), Err(StoreError::Unknown(_))));
         assert_eq!(store.take(&PLAN, id(2)).unwrap().as_slice(), b"second");

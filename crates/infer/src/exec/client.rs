@@ -103,13 +103,7 @@ pub(crate) async fn garbled(
     let share = |node: usize| Zeroizing::new(shares[node].clone().unwrap_or_default());
     // 4. All garbled layers.
     let layers: Vec<_> = plan.garbled().collect();
-    let inputs: Vec<_> = layers
-        .iter()
-        .map(|layer| act_gc::EvaluatorInput {
-            share: share(layer.input),
-            mask: if layer.reveals() { Zeroizing::default() } else { share(layer.node) },
-        })
-        .collect();
+    let inputs: Vec<_> = layers.iter().map(|layer| share(layer.input)).collect();
     let (tweak, prepared) = act_gc::prepare_evaluator(channel, cot, &layers, &inputs, Side::Client).await?;
     let mut material = Vec::with_capacity(layers.len());
     for (layer, (evaluator, cost)) in layers.iter().zip(prepared) {
@@ -130,13 +124,14 @@ pub(crate) async fn online(
     let graph = &plan.public().graph;
     let mut costs = vec![Cost::default(); plan.rows()];
     let mut clock = Clock::start(Side::Client, channel.traffic());
+    let seed = &material.seed;
     let mut garbled = act_gc::tweaks(plan.garbled(), material.tweak).zip(&material.layers);
     for (node, choice) in plan.choices().iter().enumerate() {
         match choice {
             Choice::Input => {
                 // 1. x - r.
                 let ring = local::ring(graph, node);
-                let mut masked = material.seed.mask(node, ring.bits(), input.len());
+                let mut masked = seed.mask(node, ring.bits(), input.len());
                 masked
                     .iter_mut()
                     .zip(input)
@@ -148,8 +143,9 @@ pub(crate) async fn online(
             }
             Choice::Garbled(_) => {
                 // 2. One exchange per activation layer.
-                if let Some(((layer, tweak), material)) = garbled.next() {
-                    act_gc::evaluator(channel, layer, tweak, material).await?;
+                if let Some(((layer, tweak), layer_material)) = garbled.next() {
+                    let mask = Zeroizing::new(seed.mask(node, layer.mask_bits, layer.instances));
+                    act_gc::evaluator(channel, layer, tweak, layer_material, &mask).await?;
                 }
             }
             Choice::Linear(_) | Choice::Local => continue,
@@ -159,7 +155,7 @@ pub(crate) async fn online(
     // 3. The result.
     let values = match garbled.next() {
         Some(((layer, tweak), material)) => {
-            let index = act_gc::evaluator(channel, layer, tweak, material).await?;
+            let index = act_gc::evaluator(channel, layer, tweak, material, &[]).await?;
             // A single output has an index of no bits.
             vec![index.first().copied().unwrap_or(0).into()]
         }

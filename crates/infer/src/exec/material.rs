@@ -4,7 +4,7 @@
 
 use phineus_kernel::block::Block;
 use phineus_mpc::{Bits, Delta};
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::ProtocolError;
 use crate::masks::Seed;
@@ -38,15 +38,17 @@ pub(crate) struct ServerMaterial {
     pub(crate) seed: Seed,
     /// Offset of the labels.
     pub(crate) delta: Delta,
-    /// Per garbled layer.
+    /// Per garbled layer, its share of the outputs.
     pub(crate) decoding: Vec<Bits>,
     /// CPU seconds per row of the report.
     pub(crate) cpu_seconds: Vec<f64>,
 }
 
 impl ClientMaterial {
-    pub(crate) fn to_bytes(&self) -> Vec<u8> {
-        let mut out = self.plan.to_vec();
+    pub(crate) fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
+        // Room for all of it, so that no copy stays behind in memory that was outgrown.
+        let mut out = Zeroizing::new(Vec::with_capacity(self.stored_bytes() as usize));
+        out.extend(self.plan);
         out.extend(self.seed.bytes());
         out.extend(self.tweak.to_le_bytes());
         self.output.0.iter().for_each(|word| out.extend(word.to_le_bytes()));
@@ -66,13 +68,13 @@ impl ClientMaterial {
     }
 
     /// Length of [`ClientMaterial::to_bytes`].
-    pub(crate) fn stored_bytes(&self, plan: &Plan) -> u64 {
+    pub(crate) fn stored_bytes(&self) -> u64 {
         let layer = |layer: &EvaluatorLayer| {
             let decoding = layer.decoding.as_ref().map_or(0, |bits| bits.as_bytes().len());
             layer.labels.len() * Block::BYTES + layer.tables.len() + decoding
         };
         let layers: usize = self.layers.iter().map(layer).sum();
-        (32 + 32 + 16 + 4 * self.output.0.len() + COST_BYTES * plan.rows() + layers) as u64
+        (32 + 32 + 16 + 4 * self.output.0.len() + COST_BYTES * self.costs.len() + layers) as u64
     }
 
     /// # Errors
@@ -106,8 +108,9 @@ impl ClientMaterial {
 }
 
 impl ServerMaterial {
-    pub(crate) fn to_bytes(&self) -> Vec<u8> {
-        let mut out = Vec::new();
+    pub(crate) fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
+        let bits: usize = self.decoding.iter().map(|bits| bits.as_bytes().len()).sum();
+        let mut out = Zeroizing::new(Vec::with_capacity(48 + 8 * self.cpu_seconds.len() + bits));
         out.extend(self.seed.bytes());
         out.extend(self.delta.block().to_bytes());
         self.cpu_seconds.iter().for_each(|s| out.extend(s.to_le_bytes()));

@@ -1,5 +1,6 @@
 //! A convolution as one of stride 1 on planes, axis by axis.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
 use phineus_model::graph::Conv;
@@ -179,9 +180,10 @@ impl Axis {
             met.then_some((index, quotient, residue))
         });
         let (mut phases, mut taps) = (Vec::<Phase>::new(), Vec::new());
+        let mut phase_of = HashMap::new();
         for (index, quotient, residue) in reads {
             // Quotients ascend: the first tap of a phase has its smallest.
-            let phase = phases.iter().position(|p| p.residue == residue).unwrap_or_else(|| {
+            let phase = *phase_of.entry(residue).or_insert_with(|| {
                 let Range { start, end } = data(residue);
                 let data = start.saturating_sub(quotient)..end - quotient;
                 phases.push(Phase { residue, base: quotient, data });

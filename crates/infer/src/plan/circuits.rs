@@ -104,7 +104,7 @@ impl Circuits {
         // A square is about as large as that many additions.
         let square = if spec.quadratic.is_some() { in_bits * in_bits } else { 0 };
         self.afford(spec.window * in_bits + square)?;
-        let circuit = Arc::new(gadgets::act(&spec).map_err(|e| refused(node, e))?);
+        let circuit = Arc::new(gadgets::act_shared(&spec).map_err(|e| refused(node, e))?);
         self.known.insert(spec, circuit.clone());
         Ok(circuit)
     }

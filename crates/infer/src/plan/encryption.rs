@@ -13,8 +13,12 @@ use super::{LinearLayer, PlanError, Stack};
 use crate::packing::{CostModel, Packing};
 
 /// Parameter sets in the order in which they are tried.
-const LADDER: [fn() -> ParamsLiteral; 3] =
-    [ParamsLiteral::n4096, ParamsLiteral::n8192, ParamsLiteral::n8192_wide];
+const LADDER: [fn() -> ParamsLiteral; 4] = [
+    ParamsLiteral::n4096,
+    ParamsLiteral::n4096_full,
+    ParamsLiteral::n8192,
+    ParamsLiteral::n8192_wide,
+];
 
 /// The parameter sets, smallest first.
 pub(super) fn ladder() -> Result<Vec<Arc<Params>>, PlanError> {
@@ -169,9 +173,8 @@ impl Demand {
     }
 
     fn pack(&self, params: &Params) -> Result<Packing, String> {
-        let (limbs, default) = (params.limbs() as f64, CostModel::default());
-        let request_bits = default.request_bits * limbs / default.limbs;
-        let cost = CostModel { limbs, request_bits, ..default };
+        let (limbs, request_bits) = (params.limbs() as f64, params.log2_q());
+        let cost = CostModel { limbs, request_bits, ..CostModel::default() };
         Packing::plan(&self.stack.tall(), params.degree(), &cost).map_err(|e| e.to_string())
     }
 

@@ -2,8 +2,11 @@
 //!
 //! Functionality: garbler and evaluator share `acc = y + c` modulo 2^l; the evaluator also has a mask r'. The
 //! garbler gets `f(acc) - r'` modulo 2^l' for the layer's public function f (rectifier, rescale, clamp, maximum),
-//! or, in the arg-max layer, the evaluator gets `f(acc)`. The evaluator's c and r' are known offline, the
-//! garbler's y only online (Mishra et al., "Delphi", USENIX Security 2020, section 4.1.2).
+//! or, in the arg-max layer, the evaluator gets `f(acc)`. The evaluator's c is known offline, the garbler's y only
+//! online (Mishra et al., "Delphi", USENIX Security 2020, section 4.1.2; there r' is an input of the circuit).
+//!
+//! The circuit leaves `f(acc)` in additive shares, g of the garbler and e of the evaluator; the evaluator sends
+//! `e - r'`, uniform because r' is, and the garbler adds g. The mask costs no gate and no label.
 //!
 //! Offline:
 //! 1. evaluator -> garbler: corrections of one correlated OT per input bit of the evaluator. The sender's offset is
@@ -13,13 +16,13 @@
 //!
 //! Online:
 //! 3. garbler -> evaluator: the labels of y, chunk by chunk.
-//! 4. evaluator -> garbler: the colours of the output labels, one bit per output bit (not for the arg-max).
+//! 4. evaluator -> garbler: `e - r'` (not for the arg-max).
 //!
-//! Cost per instance of a circuit with A ANDs: 32 A bytes down and about 4 bytes per evaluator's bit up offline,
-//! 16 bytes per garbler's bit down and the output bits up online. The garbler keeps a seed and the decoding bits.
+//! Cost per instance: the circuit's tables down and about 4 bytes per bit of c up offline; 16 bytes per bit of y down
+//! and l' bits up online. The garbler keeps a seed and g.
 //!
 //! Security: semi-honest, with correlated OT secure against a malicious evaluator. The evaluator sees labels and
-//! tables (private under the re-keyed hash), the garbler colours masked by its own decoding bits: f(acc) - r'.
+//! tables (private under the re-keyed hash), the garbler f(acc) - r'.
 //!
 //! The halves are generic in the network role: either party may garble.
 
@@ -42,7 +45,7 @@ const TWEAK: Step = Step::new("act.tweak");
 const TABLES: Step = Step::new("act.tables");
 const DECODING: Step = Step::new("act.decoding");
 const LABELS: Step = Step::new("act.labels");
-const COLOURS: Step = Step::new("act.colours");
+const OUTPUT: Step = Step::new("act.output");
 
 /// Bytes of tables or labels per message, roughly.
 const CHUNK_BYTES: usize = 1 << 21;
@@ -61,12 +64,6 @@ impl Drop for EvaluatorLayer {
     fn drop(&mut self) {
         self.labels.zeroize();
     }
-}
-
-/// The evaluator's secret inputs to one layer: its share of the values, and its next mask.
-pub(crate) struct EvaluatorInput {
-    pub(crate) share: Zeroizing<Vec<u32>>,
-    pub(crate) mask: Zeroizing<Vec<u32>>,
 }
 
 impl GarbledLayer {
@@ -128,12 +125,13 @@ pub(crate) fn tweaks<'p>(
     })
 }
 
-/// Offline, evaluator: labels and tables of all layers, the tweak they start at, and what each layer cost.
+/// Offline, evaluator: labels and tables of all layers, the tweak they start at, and what each layer cost. `inputs` are
+/// its shares of the values that the layers read.
 pub(crate) async fn prepare_evaluator<R: Role>(
     channel: &mut Channel<R>,
     cot: &mut cot::Receiver<R>,
     layers: &[&GarbledLayer],
-    inputs: &[EvaluatorInput],
+    inputs: &[Zeroizing<Vec<u32>>],
     side: Side,
 ) -> Result<(u128, Vec<(EvaluatorLayer, Cost)>), ProtocolError> {
     let mut clock = Clock::start(side, channel.traffic());
@@ -143,7 +141,8 @@ pub(crate) async fn prepare_evaluator<R: Role>(
         // 1. Corrections of the whole group, so that it takes one round.
         let mut received = Vec::new();
         for (layer, input) in layers[group.clone()].iter().zip(&inputs[group.clone()]) {
-            let choices = choices(layer, input);
+            let values = Zeroizing::new(layer.gather(input));
+            let choices = Bits::from_words(&values, layer.in_bits as usize);
             let labels = cot.extend(channel, &choices).await?;
             received.push((labels, clock.lap(channel.traffic())));
         }
@@ -154,7 +153,10 @@ pub(crate) async fn prepare_evaluator<R: Role>(
             tweak = Some(u128::from_le_bytes(bytes));
         }
         for (layer, (labels, mut cost)) in layers[group].iter().zip(received) {
-            let mut tables = Vec::with_capacity(layer.table_bytes());
+            let mut tables = Vec::new();
+            tables
+                .try_reserve_exact(layer.table_bytes())
+                .map_err(|_| ProtocolError::Memory(layer.table_bytes()))?;
             for span in layer.table_spans(0) {
                 tables.extend(channel.recv_bytes(TABLES, layer.circuit.table_bytes(span.count)).await?);
             }
@@ -246,22 +248,22 @@ pub(crate) async fn garbler<R: Role>(
     if layer.reveals() {
         return Ok(Vec::new());
     }
-    // 4. Colours.
-    let mut output = recv_bits(channel, COLOURS, layer.output_bits()).await?;
-    output.xor_assign(decoding);
-    Ok(output.to_words(layer.mask_bits as usize))
+    // 4. e - r', to which it adds g.
+    let output = recv_bits(channel, OUTPUT, layer.output_bits()).await?;
+    Ok(layer.circuit.decode(decoding, &output).to_words(layer.mask_bits as usize))
 }
 
-/// Online, evaluator: the output where it is the evaluator's to learn.
+/// Online, evaluator: the output where it is the evaluator's to learn; elsewhere `mask` is its share of the output.
 pub(crate) async fn evaluator<R: Role>(
     channel: &mut Channel<R>,
     layer: &GarbledLayer,
     tweak: u128,
     material: &EvaluatorLayer,
+    mask: &[u32],
 ) -> Result<Vec<u32>, ProtocolError> {
     // 3. Labels of y.
     let per_instance = layer.circuit.evaluator_inputs();
-    let mut colours = Vec::with_capacity(layer.output_bits().div_ceil(8));
+    let mut output = Vec::with_capacity(layer.output_bits().div_ceil(8));
     for span in layer.label_spans(tweak) {
         let len = span.count * layer.circuit.garbler_inputs() * Block::BYTES;
         let bytes = channel.recv_bytes(LABELS, len).await?;
@@ -273,23 +275,24 @@ pub(crate) async fn evaluator<R: Role>(
             let theirs = Block::vec_from_bytes(&bytes).unwrap_or_default();
             evaluate(&layer.circuit, span, tables, &theirs, labels)
         })?;
-        colours.extend_from_slice(chunk.as_bytes());
+        output.extend_from_slice(chunk.as_bytes());
     }
-    let mut colours = bits(colours, layer.output_bits())?;
-    match &material.decoding {
-        Some(decoding) => {
-            colours.xor_assign(decoding);
-            // Of a single value the arg-max is known: there is nothing to decode.
-            let bits = layer.circuit.outputs();
-            Ok(if bits == 0 { Vec::new() } else { colours.to_words(bits) })
-        }
-        None => {
-            // 4. Colours.
-            channel.send_bytes(COLOURS, colours.as_bytes()).await?;
-            channel.flush().await?;
-            Ok(Vec::new())
-        }
+    let output = bits(output, layer.output_bits())?;
+    if let Some(decoding) = &material.decoding {
+        // Of a single value the arg-max is known: there is nothing to decode.
+        let bits = layer.circuit.outputs();
+        return Ok(if bits == 0 {
+            Vec::new()
+        } else {
+            layer.circuit.decode(decoding, &output).to_words(bits)
+        });
     }
+    // 4. e - r'.
+    let mut masked = output.to_words(layer.mask_bits as usize);
+    masked.iter_mut().zip(mask).for_each(|(e, r)| *e = e.wrapping_sub(*r));
+    channel.send_bytes(OUTPUT, Bits::from_words(&masked, layer.mask_bits as usize).as_bytes()).await?;
+    channel.flush().await?;
+    Ok(Vec::new())
 }
 
 /// Bytes of all layers offline and of each layer online, as the evaluator counts them.
@@ -311,25 +314,6 @@ pub(crate) fn predict(layers: &[&GarbledLayer]) -> (Vec<Traffic>, Vec<Traffic>) 
         Traffic { sent, received: labels as u64 + frames(layer.label_spans(0).count()), rounds: 1 }
     });
     (offline.collect(), online.collect())
-}
-
-/// The evaluator's input bits of all instances: share, then mask, instance by instance.
-fn choices(layer: &GarbledLayer, input: &EvaluatorInput) -> Bits {
-    let (l, m) = (layer.in_bits as usize, layer.mask_bits as usize);
-    let values = Zeroizing::new(layer.gather(&input.share));
-    let mut all = Bits::zeros(layer.evaluator_bits());
-    let mut at = 0;
-    for (instance, values) in values.chunks(layer.window).enumerate() {
-        for value in values {
-            all.set_word(at, l, *value);
-            at += l;
-        }
-        if m > 0 {
-            all.set_word(at, m, input.mask[instance]);
-            at += m;
-        }
-    }
-    all
 }
 
 /// Consecutive layers with at most [`GROUP_OTS`] together, or one larger layer: what takes one round offline.

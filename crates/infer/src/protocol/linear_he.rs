@@ -34,6 +34,7 @@ use crate::ProtocolError;
 use crate::clock::{Clock, Side};
 use crate::compute::compute;
 use crate::masks::Seed;
+use crate::packing::Packing;
 use crate::plan::{LinearLayer, LinearPlan, Plan, Wanted};
 use crate::report::Cost;
 use crate::served::Served;
@@ -44,6 +45,10 @@ const RESPONSES: Step = Step::new("linear.responses");
 
 /// Ciphertexts per message: bounds what either side holds at once.
 const BATCH: usize = 32;
+/// Sums that are computed together: each request is read once for all of them.
+const GROUP: usize = 8;
+/// Products that are added to a sum at a time: bounds the transformed weights that a group holds.
+const TERMS: usize = 8;
 
 /// A party's keys, by parameter set.
 pub(crate) type Keys<K> = BTreeMap<usize, K>;
@@ -61,18 +66,23 @@ pub(crate) async fn client(
 ) -> Result<Vec<(Vec<Vec<u32>>, Cost)>, ProtocolError> {
     let seeds = inputs.iter().map(|_| Prg::from_generator(rng)).collect::<Vec<_>>();
     let (tx, rx) = channel.halves();
+    // The wait for a layer's responses begins when its requests are out: sending them may take longer than a deadline.
+    let (sent_layer, mut to_receive) = tokio::sync::mpsc::unbounded_channel();
     let sending = async {
         let mut sent = Vec::with_capacity(inputs.len());
         for ((layer, input), mut rng) in linear.layers().iter().zip(inputs).zip(seeds) {
             let before = tx.bytes();
             send_requests(tx, plan, layer, &keys[&layer.ring], input, &mut rng).await?;
             sent.push(tx.bytes() - before);
+            // The other end lives as long as this future does.
+            let _ = sent_layer.send(());
         }
         Ok::<_, ProtocolError>(sent)
     };
     let receiving = async {
         let mut received = Vec::with_capacity(inputs.len());
         for layer in linear.layers() {
+            to_receive.recv().await;
             let mut clock =
                 Clock::start(Side::Client, Traffic { received: rx.bytes(), ..Traffic::default() });
             let share = receive_responses(rx, plan, layer, &keys[&layer.ring]).await?;
@@ -109,18 +119,20 @@ pub(crate) async fn server(
         // 2. Responses, block by block of outputs that share their weights.
         let one = |seed: &Seed| Zeroizing::new(seed.mask(layer.node, layer.bits, layer.conv.output_len()));
         let masks: Vec<_> = seeds.iter().map(one).collect();
-        let tiles = layer.packing.tiles();
-        let blocks: Vec<usize> = (0..layer.packing.outputs() / tiles).collect();
-        for blocks in blocks.chunks(BATCH.div_ceil(tiles)) {
-            let work: Vec<(usize, Prg)> = blocks.iter().map(|b| (*b, Prg::from_generator(rng))).collect();
+        let batch = (GROUP * rayon::current_num_threads()).max(BATCH).div_ceil(layer.packing.tiles());
+        let blocks: Vec<usize> = (0..layer.packing.outputs() / layer.packing.tiles()).collect();
+        for blocks in blocks.chunks(batch) {
+            let mut work: Vec<(usize, Prg)> = blocks.iter().map(|b| (*b, Prg::from_generator(rng))).collect();
+            let groups: Vec<&mut [(usize, Prg)]> = groups(&layer.packing, &mut work).collect();
             let responses = compute(|| {
-                work.into_par_iter()
-                    .map(|(block, mut rng)| {
-                        respond_block(served, layer, &requests, &keys[&layer.ring], &masks, block, &mut rng)
+                groups
+                    .into_par_iter()
+                    .map(|blocks| {
+                        respond_blocks(served, layer, &requests, &keys[&layer.ring], &masks, blocks)
                     })
-                    .collect::<Result<Vec<Vec<u8>>, ProtocolError>>()
+                    .collect::<Result<Vec<Vec<Vec<u8>>>, ProtocolError>>()
             })?;
-            for block in responses {
+            for block in responses.into_iter().flatten() {
                 channel.send_bytes(RESPONSES, &block).await?;
             }
         }
@@ -187,38 +199,60 @@ async fn receive_requests(
     Ok(requests)
 }
 
-/// The responses of all tiles of one block of outputs, encoded.
-fn respond_block(
+/// Blocks of outputs that are computed together: they read the same requests.
+fn groups<'w>(
+    packing: &Packing,
+    work: &'w mut [(usize, Prg)],
+) -> impl Iterator<Item = &'w mut [(usize, Prg)]> {
+    let tiles = packing.tiles();
+    let reads = move |block: usize| packing.terms(block * tiles).next().map(|(input, _)| input);
+    let same = move |a: &(usize, Prg), b: &(usize, Prg)| reads(a.0) == reads(b.0);
+    let most = (GROUP / tiles).max(1);
+    work.chunk_by_mut(same).flat_map(move |blocks| blocks.chunks_mut(most))
+}
+
+/// The responses of all tiles of each of these blocks, encoded; the blocks read the same requests.
+fn respond_blocks(
     served: &Served,
     layer: &LinearLayer,
     requests: &[Ciphertext],
     key: &PublicKey,
     masks: &[Zeroizing<Vec<u32>>],
-    block: usize,
-    rng: &mut Prg,
-) -> Result<Vec<u8>, ProtocolError> {
-    let tiles = layer.packing.tiles();
-    let first = block * tiles;
-    let mut sums: Vec<Accumulator> = (0..tiles).map(|_| Accumulator::new(key.params())).collect();
-    // Every tile has the same weight polynomials, in the same order.
-    let terms: Vec<Vec<(usize, usize)>> =
-        (first..first + tiles).map(|o| layer.packing.terms(o).collect()).collect();
-    for k in 0..layer.packing.max_terms() {
-        let weight = served.weight_poly(layer, terms[0][k].1);
-        for (sum, terms) in sums.iter_mut().zip(&terms) {
-            sum.mul_acc(&requests[terms[k].0], &weight);
+    blocks: &mut [(usize, Prg)],
+) -> Result<Vec<Vec<u8>>, ProtocolError> {
+    let packing = &layer.packing;
+    let tiles = packing.tiles();
+    let mut sums: Vec<Vec<Accumulator>> =
+        (0..tiles).map(|_| blocks.iter().map(|_| Accumulator::new(key.params())).collect()).collect();
+    let first = blocks.first().map_or(0, |(block, _)| *block);
+    for terms in (0..packing.max_terms()).collect::<Vec<_>>().chunks(TERMS) {
+        // Every tile has the same weight polynomials, in the same order.
+        let weights: Vec<Vec<_>> = blocks
+            .iter()
+            .map(|(block, _)| {
+                let of_block = packing.terms(block * tiles).skip(terms[0]).take(terms.len());
+                of_block.map(|(_, weight)| served.weight_poly(layer, weight)).collect()
+            })
+            .collect();
+        let weights: Vec<Vec<&Poly<Eval>>> =
+            weights.iter().map(|row| row.iter().map(AsRef::as_ref).collect()).collect();
+        for (tile, sums) in sums.iter_mut().enumerate() {
+            let read = packing.terms(first * tiles + tile).skip(terms[0]).take(terms.len());
+            let ciphertexts: Vec<&Ciphertext> = read.map(|(input, _)| &requests[input]).collect();
+            Accumulator::mul_acc_all(sums, &ciphertexts, &weights);
         }
     }
-    let mut bytes = Vec::new();
-    for (tile, sum) in sums.into_iter().enumerate() {
-        let wanted = layer.wanted(first + tile);
-        let positions: Vec<u32> = wanted.iter().map(|w| w.coefficient).collect();
-        let mask = |w: &Wanted| masks[w.inference][w.element as usize];
-        let masks = Zeroizing::new(wanted.iter().map(mask).collect::<Vec<u32>>());
-        let response = respond(sum, key, &positions, &masks, &layer.spec, rng)?;
-        response.encode(&mut bytes);
+    let mut encoded: Vec<Vec<u8>> = blocks.iter().map(|_| Vec::new()).collect();
+    for (tile, sums) in sums.into_iter().enumerate() {
+        for ((sum, (block, rng)), bytes) in sums.into_iter().zip(blocks.iter_mut()).zip(&mut encoded) {
+            let wanted = layer.wanted(*block * tiles + tile);
+            let positions: Vec<u32> = wanted.iter().map(|w| w.coefficient).collect();
+            let mask = |w: &Wanted| masks[w.inference][w.element as usize];
+            let masks = Zeroizing::new(wanted.iter().map(mask).collect::<Vec<u32>>());
+            respond(sum, key, &positions, &masks, &layer.spec, rng)?.encode(bytes);
+        }
     }
-    Ok(bytes)
+    Ok(encoded)
 }
 
 async fn receive_responses(

@@ -10,6 +10,7 @@ use phineus_model::phn;
 use phineus_mpc::ot::cot;
 use phineus_net::{Channel, ChannelError, Client, Traffic};
 use rand::{CryptoRng, Rng as _};
+use zeroize::Zeroizing;
 
 use super::hello::{
     AGREE, COMMAND, Command, GO, HELLO, Hello, KEYS, MAX_PUBLIC, READY, STATS, VERSION, WELCOME,
@@ -248,7 +249,7 @@ impl Session {
             return Err(ProtocolError::Material);
         }
         let mut report = Report::empty(&plan, "tcp");
-        report.client.stored_bytes = material.stored_bytes(&plan);
+        report.client.stored_bytes = material.stored_bytes();
         for (layer, cost) in report.layers.iter_mut().zip(&material.costs) {
             layer.offline = *cost;
         }
@@ -284,7 +285,7 @@ impl Prepared {
 
     /// For a [`Store`](crate::store::Store).
     #[must_use]
-    pub fn to_bytes(&self) -> Vec<u8> {
+    pub fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
         self.material.to_bytes()
     }
 

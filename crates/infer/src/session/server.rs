@@ -89,6 +89,7 @@ async fn converse(
         match channel.recv::<Command>(COMMAND, &()).await? {
             Command::Bye => return Ok(()),
             Command::Prepare(count) => {
+                store.check_room(plan.digest(), count as usize)?;
                 let bulk = if count == 1 { None } else { Some(plan.bulk(count as usize)?) };
                 let linear = bulk.as_ref().unwrap_or(plan.linear());
                 let ready = set_up(channel, &served, linear, &session, &mut setup, rng).await?;

@@ -195,7 +195,7 @@ async fn client_side(
 ) -> Result<Vec<i64>, ProtocolError> {
     let mut session = party::connect(channel, "tiny", None).await?;
     let prepared = session.prepare().await?;
-    *used = Some((prepared.id(), prepared.to_bytes()));
+    *used = Some((prepared.id(), prepared.to_bytes().to_vec()));
     let values = session.infer(prepared, x).await?.values;
     // The value stands, whatever becomes of the goodbye.
     let _ = session.close().await;

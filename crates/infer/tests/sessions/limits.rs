@@ -23,8 +23,13 @@ impl Hostile {
         Self { graph: Graph { nodes: vec![input], facts: vec![fact], output: 0, reveal } }
     }
 
-    fn push(&mut self, op: Op, input: NodeId, shape: &[usize], fact: Fact) -> NodeId {
+    fn push(&mut self, op: Op, input: NodeId, shape: &[usize], mut fact: Fact) -> NodeId {
         let name = String::new();
+        if let Op::Act(act) = &op {
+            // All activations here rise with what they read.
+            let from = &self.graph.facts[input];
+            (fact.lo, fact.hi) = (act.apply(from.lo), act.apply(from.hi));
+        }
         self.graph.nodes.push(Node { name, op, inputs: vec![input], shape: shape.to_vec() });
         self.graph.facts.push(fact);
         self.graph.nodes.len() - 1

@@ -18,7 +18,7 @@ async fn prepare(host: &Host) -> (PrepId, Vec<u8>) {
     let prepared = session.prepare().await.unwrap();
     session.close().await.unwrap();
     server.await.unwrap().unwrap();
-    (prepared.id(), prepared.to_bytes())
+    (prepared.id(), prepared.to_bytes().to_vec())
 }
 
 async fn infer(
@@ -39,7 +39,7 @@ async fn a_pre_compute_serves_in_another_session() {
         let (later_id, later) = prepare(&host).await;
         let (mut session, _server) = host.connect().await;
         let same = Prepared::from_bytes(id, &bytes, session.plan()).unwrap();
-        assert_eq!((same.id(), same.to_bytes()), (id, bytes.clone()));
+        assert_eq!((same.id(), same.to_bytes().to_vec()), (id, bytes.clone()));
         // In any order, each with its own input, next to one that is made in this session.
         for (id, bytes, seed) in [(later_id, later, 5), (id, bytes, 6)] {
             let x = input(&model, seed);

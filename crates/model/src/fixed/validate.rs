@@ -17,7 +17,7 @@ pub mod limits {
     pub const RANK: usize = 8;
     /// Any single side, kernel, stride, padding or dilation.
     pub const SIDE: usize = 1 << 24;
-    /// Elements of all values together, places of all maximum windows and terms of all
+    /// Elements of all values together, places of all windows and terms of all
     /// sums together, weights of all layers together,
     /// and elements of the unrolled input of any one layer (see `op::im2col`).
     pub const ELEMENTS: usize = 1 << 28;
@@ -62,6 +62,9 @@ pub enum GraphError {
     /// The pre-processing does not fit the input.
     #[error("pre-processing: {0}")]
     Preprocess(&'static str),
+    /// A name or label with control characters, which a terminal would obey.
+    #[error("{0} with control characters")]
+    Text(&'static str),
     /// Neither no label nor one per output.
     #[error("{labels} labels for {outputs} outputs")]
     Labels {
@@ -97,8 +100,8 @@ pub enum Fault {
     /// A ring wider than that of an input.
     #[error("the ring is wider than that of an input")]
     Widening,
-    /// The stated interval does not contain what the operation can give.
-    #[error("the stated interval does not contain what the operation can give")]
+    /// The stated interval is not that of the operation's results.
+    #[error("the stated interval is not that of the operation's results")]
     Interval,
     /// The proven interval of a value, from the weights, does not fit its ring.
     #[error("the values that the weights allow do not fit the ring")]
@@ -181,11 +184,12 @@ impl Graph {
             }
             Op::Act(Act { max_pool: Some(window), .. }) => {
                 check_window(window, inputs[0])?;
-                let places =
-                    window.kernel[0].checked_mul(window.kernel[1]).and_then(|k| k.checked_mul(node.len()));
-                take(&mut budget.places, places)?;
+                take(&mut budget.places, window_places(window, node))?;
             }
-            Op::SumPool(window) => check_window(window, inputs[0])?,
+            Op::SumPool(window) => {
+                check_window(window, inputs[0])?;
+                take(&mut budget.places, window_places(window, node))?;
+            }
             Op::Add { shifts } => {
                 if shifts.iter().any(|&shift| shift >= self.facts[id].bits.min(32)) {
                     return Err(Fault::Rescale);
@@ -219,7 +223,8 @@ impl Graph {
             let inputs: Vec<Interval> =
                 node.inputs.iter().map(|&input| (self.facts[input].lo, self.facts[input].hi)).collect();
             let (lo, hi) = interval::additive(&node.op, &inputs);
-            if lo < fact.lo || hi > fact.hi {
+            // Equal, not just contained: noise bounds divide by the stated interval.
+            if (lo, hi) != (fact.lo, fact.hi) {
                 return Err(Fault::Interval);
             }
         }
@@ -304,12 +309,23 @@ impl Model {
     }
 }
 
+/// Places of a window over all outputs of its node.
+fn window_places(window: &Window, node: &Node<Op>) -> Option<usize> {
+    window.kernel[0].checked_mul(window.kernel[1])?.checked_mul(node.len())
+}
+
 /// Checks what accompanies a validated graph.
 pub(crate) fn check_companions(
     graph: &Graph,
     preprocess: &Preprocess,
     labels: &[String],
 ) -> Result<(), GraphError> {
+    if labels.iter().any(|label| label.contains(char::is_control)) {
+        return Err(GraphError::Text("a label"));
+    }
+    if graph.nodes.iter().any(|node| node.name.contains(char::is_control)) {
+        return Err(GraphError::Text("the name of a node"));
+    }
     preprocess.validate(&graph.nodes[0].shape)?;
     let outputs = graph.nodes[graph.output].len();
     if !labels.is_empty() && labels.len() != outputs {
