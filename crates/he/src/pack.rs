@@ -127,7 +127,10 @@ pub fn pack(
             let body = body.limb_mut(limb);
             targets.iter().zip(values).for_each(|(&target, &value)| body[target as usize] = value);
         }
-        residues.iter().for_each(|&residue| tree.push(&response.uniform, residue));
+        if let Some((&last, others)) = residues.split_last() {
+            others.iter().for_each(|&residue| tree.push(response.uniform.clone(), residue));
+            tree.push(response.uniform, last);
+        }
         taken += 1;
     }
     if taken != group.responses().len() {

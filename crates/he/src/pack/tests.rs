@@ -116,7 +116,7 @@ fn noise_is_within_its_bound() {
                 messages[at + target] = plain[at];
                 (0..params.limbs()).for_each(|l| body.limb_mut(l)[at + target] = half.limb(l)[at]);
             }
-            tree.push(&ciphertext.uniform.into_coeff(), 0);
+            tree.push(ciphertext.uniform.into_coeff(), 0);
         }
         let [switched, uniform] = tree.finish();
         for limb in 0..params.limbs() {

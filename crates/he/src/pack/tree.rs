@@ -3,7 +3,7 @@
 use phineus_kernel::ntt::pointwise;
 use phineus_kernel::zq::Modulus;
 
-use crate::{Coeff, Eval, GaloisKeys, Params, Poly};
+use crate::{Ciphertext, Coeff, Eval, GaloisKeys, Params, Poly};
 
 /// A binary counter of nodes.
 pub(super) struct Tree<'k> {
@@ -20,24 +20,30 @@ struct Node {
     uniform: Poly<Eval>,
 }
 
-/// Buffers of one limb.
+/// Buffers, so that merging allocates nothing.
 struct Scratch {
-    digit: Vec<u64>,
-    /// Unreduced sums of the two halves.
-    sums: [[Vec<u64>; 2]; 2],
-    reduced: Vec<u64>,
-    image: Vec<u64>,
+    /// Per limb the values of what is switched, and its coefficients: the digits.
+    difference: Vec<Vec<u64>>,
+    coefficients: Vec<Vec<u64>>,
+    /// The values of every digit modulo one prime, but for the digit of that prime.
+    digits: Vec<Vec<u64>>,
+    /// The two halves of the sum of products with the key, modulo one prime.
+    sums: [Vec<u64>; 2],
+    other: Vec<u64>,
 }
+
+/// Residues whose unreduced sums stay in the first-level cache.
+const BLOCK: usize = 512;
 
 impl<'k> Tree<'k> {
     /// For up to 2^`levels` leaves; the keys have as many levels.
     pub(super) fn new(keys: &'k GaloisKeys, levels: u32) -> Self {
         let waiting = (0..=levels).map(|_| None).collect();
-        Self { keys, waiting, scratch: Scratch::new(keys.params().degree()) }
+        Self { keys, waiting, scratch: Scratch::new(keys.params()) }
     }
 
     /// The next leaf: `2^-k X^-residue uniform`.
-    pub(super) fn push(&mut self, uniform: &Poly<Coeff>, residue: u32) {
+    pub(super) fn push(&mut self, uniform: Poly<Coeff>, residue: u32) {
         let mut node = self.leaf(uniform, residue as usize);
         for height in 0..self.waiting.len() {
             match self.waiting[height].take() {
@@ -68,21 +74,19 @@ impl<'k> Tree<'k> {
         }
     }
 
-    fn leaf(&self, uniform: &Poly<Coeff>, residue: usize) -> Node {
+    fn leaf(&self, mut uniform: Poly<Coeff>, residue: usize) -> Node {
         let params = self.keys.params();
         let levels = self.waiting.len() as u64 - 1;
-        let mut leaf = Poly::<Coeff>::zero(params);
         for limb in 0..params.limbs() {
             let modulus = params.modulus(limb);
-            let (source, target) = (uniform.limb(limb), leaf.limb_mut(limb));
-            let (below, above) = source.split_at(residue);
-            let (kept, wrapped) = target.split_at_mut(above.len());
-            kept.copy_from_slice(above);
-            wrapped.iter_mut().zip(below).for_each(|(w, &v)| *w = modulus.neg(v));
+            let values = uniform.limb_mut(limb);
+            values.rotate_left(residue);
+            let kept = values.len() - residue;
+            values[kept..].iter_mut().for_each(|v| *v = modulus.neg(*v));
             let half = modulus.value().div_ceil(2);
-            pointwise::scale(modulus, target, modulus.shoup(modulus.pow(half, levels)));
+            pointwise::scale(modulus, values, modulus.shoup(modulus.pow(half, levels)));
         }
-        Node { body: None, uniform: leaf.into_eval() }
+        Node { body: None, uniform: uniform.into_eval() }
     }
 
     /// `first + X^(2^t) second + phi_t(first - X^(2^t) second)` for the level t of this height.
@@ -90,90 +94,107 @@ impl<'k> Tree<'k> {
         let keys = self.keys;
         let params = keys.params();
         let level = keys.level((self.waiting.len() - 2 - height) as u32);
-        let (second_body, second_uniform) = match second {
+        let scratch = &mut self.scratch;
+        let Node { body, mut uniform } = first;
+        let (mut second_body, mut second_uniform) = match second {
             Some(Node { body, uniform }) => (body, Some(uniform)),
             None => (None, None),
         };
-        let (mut uniform, difference) = butterfly(first.uniform, second_uniform, &level.monomial);
-        let (mut body, body_difference) = match first.body {
-            Some(first) => {
-                let (sum, difference) = butterfly(first, second_body, &level.monomial);
-                (sum, Some(difference))
+        for (limb, plan) in params.plans().iter().enumerate() {
+            let [difference, coefficients] =
+                [&mut scratch.difference, &mut scratch.coefficients].map(|polys| &mut polys[limb]);
+            let second = second_uniform.as_mut().map(|second| second.limb_mut(limb));
+            butterfly(plan.modulus(), uniform.limb_mut(limb), second, level.monomial.limb(limb), difference);
+            coefficients.copy_from_slice(difference);
+            plan.inverse(coefficients);
+        }
+        let leaves = body.is_none();
+        // What was the second half of a leaf becomes the first.
+        let mut body = body.or(second_uniform).unwrap_or_else(|| Poly::zero(params));
+        for (limb, plan) in params.plans().iter().enumerate() {
+            let modulus = plan.modulus();
+            scratch.expand(params, limb);
+            scratch.multiply(modulus, &level.digits, limb);
+            let Scratch { sums: [body_sum, uniform_sum], other, .. } = scratch;
+            let body = body.limb_mut(limb);
+            if leaves {
+                level.automorphism.apply(body_sum, body);
+            } else {
+                let second = second_body.as_mut().map(|second| second.limb_mut(limb));
+                butterfly(modulus, body, second, level.monomial.limb(limb), other);
+                pointwise::add_assign(modulus, body_sum, other);
+                level.automorphism.apply(body_sum, other);
+                pointwise::add_assign(modulus, body, other);
             }
-            None => (Poly::zero(params), None),
-        };
-        let coefficients = difference.clone().into_coeff();
-        let scratch = &mut self.scratch;
-        for limb in 0..params.limbs() {
-            let modulus = params.modulus(limb);
-            scratch.clear();
-            for (digit, key) in level.digits.iter().enumerate() {
-                let values = if digit == limb {
-                    difference.limb(limb)
-                } else {
-                    let from = params.modulus(digit);
-                    lift_centred(from, modulus, coefficients.limb(digit), &mut scratch.digit);
-                    params.plans()[limb].forward(&mut scratch.digit);
-                    &scratch.digit
-                };
-                for (sum, key) in scratch.sums.iter_mut().zip([&key.body, &key.uniform]) {
-                    let [lo, hi] = sum;
-                    pointwise::mul_acc(lo, hi, values, key.limb(limb));
-                }
-            }
-            for (half, ([lo, hi], out)) in scratch.sums.iter().zip([&mut body, &mut uniform]).enumerate() {
-                pointwise::reduce_acc(modulus, lo, hi, &mut scratch.reduced);
-                if let (0, Some(difference)) = (half, &body_difference) {
-                    pointwise::add_assign(modulus, &mut scratch.reduced, difference.limb(limb));
-                }
-                level.automorphism.apply(&scratch.reduced, &mut scratch.image);
-                pointwise::add_assign(modulus, out.limb_mut(limb), &scratch.image);
-            }
+            level.automorphism.apply(uniform_sum, other);
+            pointwise::add_assign(modulus, uniform.limb_mut(limb), other);
         }
         Node { body: Some(body), uniform }
     }
 }
 
 impl Scratch {
-    fn new(n: usize) -> Self {
-        let zeros = || vec![0; n];
-        let sums = [(); 2].map(|()| [(); 2].map(|()| zeros()));
-        Self { digit: zeros(), sums, reduced: zeros(), image: zeros() }
-    }
-
-    fn clear(&mut self) {
-        self.sums.iter_mut().flatten().for_each(|words| words.fill(0));
-    }
-}
-
-/// `a + x b` and `a - x b`.
-fn butterfly(a: Poly<Eval>, b: Option<Poly<Eval>>, x: &Poly<Eval>) -> (Poly<Eval>, Poly<Eval>) {
-    let (mut sum, mut difference) = (a.clone(), a);
-    if let Some(mut b) = b {
-        let params: &Params = &x.params().clone();
-        for limb in 0..params.limbs() {
-            let modulus = params.modulus(limb);
-            let b = b.limb_mut(limb);
-            pointwise::mul_assign(modulus, b, x.limb(limb));
-            pointwise::add_assign(modulus, sum.limb_mut(limb), b);
-            pointwise::sub_assign(modulus, difference.limb_mut(limb), b);
+    fn new(params: &Params) -> Self {
+        let zeros = || vec![0; params.degree()];
+        let limbs = || (0..params.limbs()).map(|_| zeros()).collect();
+        Self {
+            difference: limbs(),
+            coefficients: limbs(),
+            digits: limbs(),
+            sums: [zeros(), zeros()],
+            other: zeros(),
         }
     }
-    (sum, difference)
+
+    /// The digits of the other primes, modulo the prime of a limb.
+    fn expand(&mut self, params: &Params, limb: usize) {
+        let plan = &params.plans()[limb];
+        for digit in (0..params.limbs()).filter(|&digit| digit != limb) {
+            let values = &mut self.digits[digit];
+            values.copy_from_slice(&self.coefficients[digit]);
+            lift_centred(params.modulus(digit), plan.modulus(), values, &mut self.other);
+            plan.forward(values);
+        }
+    }
+
+    /// `sums = sum_i digits[i] key[i]` modulo the prime of a limb.
+    fn multiply(&mut self, modulus: &Modulus, key: &[Ciphertext], limb: usize) {
+        for start in (0..self.digits[0].len()).step_by(BLOCK) {
+            let block = start..start + BLOCK;
+            let mut lazy = [[[0; BLOCK]; 2]; 2];
+            for (digit, key) in key.iter().enumerate() {
+                // Modulo its own prime a digit is what was switched.
+                let values = if digit == limb { &self.difference[limb] } else { &self.digits[digit] };
+                for ([lo, hi], key) in lazy.iter_mut().zip([&key.body, &key.uniform]) {
+                    pointwise::mul_acc(lo, hi, &values[block.clone()], &key.limb(limb)[block.clone()]);
+                }
+            }
+            for ([lo, hi], sum) in lazy.iter().zip(&mut self.sums) {
+                pointwise::reduce_acc(modulus, lo, hi, &mut sum[block.clone()]);
+            }
+        }
+    }
 }
 
-/// Residues modulo one prime, centred, modulo another.
-fn lift_centred(from: &Modulus, to: &Modulus, values: &[u64], out: &mut [u64]) {
-    let half = from.value() / 2;
-    let centre = |v: u64| {
-        let above = half.wrapping_sub(v).cast_signed() >> 63;
-        v.wrapping_sub(from.value() & above.cast_unsigned()).cast_signed()
-    };
-    if half < to.value() {
-        out.iter_mut().zip(values).for_each(|(out, &v)| *out = to.lift_signed(centre(v)));
-    } else {
-        out.iter_mut().zip(values).for_each(|(out, &v)| *out = to.reduce_i64(centre(v)));
+/// `a += x b` and `difference = a - x b`, from the old a; b is overwritten.
+fn butterfly(modulus: &Modulus, a: &mut [u64], b: Option<&mut [u64]>, x: &[u64], difference: &mut [u64]) {
+    difference.copy_from_slice(a);
+    if let Some(b) = b {
+        pointwise::mul_assign(modulus, b, x);
+        pointwise::add_assign(modulus, a, b);
+        pointwise::sub_assign(modulus, difference, b);
     }
+}
+
+/// Residues modulo one prime become their centred values modulo another: `((v + h) mod p) - h` for h = (p - 1) / 2.
+fn lift_centred(from: &Modulus, to: &Modulus, values: &mut [u64], constant: &mut [u64]) {
+    let half = from.value() / 2;
+    constant.fill(half);
+    pointwise::add_assign(from, values, constant);
+    // A product with 1 reduces.
+    pointwise::scale(to, values, to.shoup(1));
+    constant.fill(half % to.value());
+    pointwise::sub_assign(to, values, constant);
 }
 
 #[cfg(test)]
@@ -187,12 +208,11 @@ mod tests {
         let [large, small] = [50, 30].map(|bits| Modulus::new(ntt_primes(bits, 4096, 1)[0]).unwrap());
         for (from, to) in [(&large, &small), (&small, &large), (&large, &large)] {
             let p = from.value();
-            let values = [0, 1, p / 2, p / 2 + 1, p - 1];
-            let mut out = [0; 5];
-            lift_centred(from, to, &values, &mut out);
+            let mut values = [0, 1, p / 2, p / 2 + 1, p - 1];
+            lift_centred(from, to, &mut values, &mut [0; 5]);
             let half = (p / 2) as i64;
             let expected = [0, 1, half, -half, -1].map(|v: i64| v.rem_euclid(to.value() as i64) as u64);
-            assert_eq!(out, expected);
+            assert_eq!(values, expected);
         }
     }
 }
