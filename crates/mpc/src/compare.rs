@@ -3,6 +3,7 @@
 //! * [`relu`]: rectifier or signed clamp with rescale. All correlations are made offline from random OTs
 //!   ([`crate::rot`]) and consumed online; the client's share, known offline, is put into the choices of the OTs, so
 //!   that online it is never sent.
+//! * [`max`]: the largest of a window, as a tree of plain rectifiers.
 //! * Inside: digits by one-of-16 OT (Rathee et al., *CrypTFlow2*, CCS 2020, section 3.1), their carries by ANDs on
 //!   bit-sliced shares in logarithmic depth, the selected value by two products of a shared bit with a ring word.
 
@@ -11,6 +12,7 @@ mod circuit;
 mod digit;
 mod error;
 mod layout;
+pub mod max;
 pub(crate) mod planes;
 pub mod relu;
 

@@ -39,14 +39,17 @@ pub struct ReluSpec {
 ///
 /// `lo + inside (y_mid + c_mid + k - 2^m w - max) + max positive`,  `max = hi - lo = 2^m - 1`,
 ///
-/// where `inside` says that all bits of `top` are zero and `positive` that the highest is.
+/// where `inside` says that all bits of `top` are zero and `positive` that the highest is. A plain rectifier, which
+/// neither drops bits nor saturates, is `inside (y + c)` with `inside = positive`, and needs no other digits than those of
+/// the sign.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Relu {
     spec: ReluSpec,
     mid_bits: u32,
+    plain: bool,
     pub(super) digits: Vec<Digit>,
     pub(super) circuit: Circuit,
-    /// `w`, `positive`, and `k` where there are low bits: wires that become ring words.
+    /// `w`, `positive`, and `k` where there are low bits: wires that become ring words. None in a plain rectifier.
     pub(super) words: Vec<Wire>,
     pub(super) inside: Wire,
 }
@@ -66,7 +69,12 @@ impl Relu {
         require("hi - lo + 1", range, range >= 2 && range & (range - 1) == 0)?;
         let mid_bits = range.trailing_zeros();
         require("hi - lo + 1", range, mid_bits < spec.in_bits - spec.shift)?;
-        Ok(Self::lay_out(spec, mid_bits))
+        let keeps_all = spec.shift == 0 && spec.lo == 0 && mid_bits == spec.in_bits - 1;
+        if keeps_all && spec.out_bits <= spec.in_bits {
+            Ok(Self::plain(spec, mid_bits))
+        } else {
+            Ok(Self::lay_out(spec, mid_bits))
+        }
     }
 
     /// The parameters.
@@ -93,8 +101,18 @@ impl Relu {
         rounding - i64::from(self.spec.lo) * unit
     }
 
+    /// What the server's word contributes to the product with `inside`.
+    pub(super) fn server_word(&self, y: u32) -> u32 {
+        if self.plain { y } else { self.mid(y).wrapping_sub(self.max()) }
+    }
+
+    /// What the client's word contributes to the product with `inside`.
+    pub(super) fn client_word(&self, c: u32) -> u32 {
+        if self.plain { c } else { self.mid(c) }
+    }
+
     /// The bits of `mid` of a word.
-    pub(super) fn mid(&self, word: u32) -> u32 {
+    fn mid(&self, word: u32) -> u32 {
         word >> self.spec.shift & self.max()
     }
 
@@ -122,6 +140,19 @@ impl Relu {
     /// Wires that the digits supply; the sign's sum modulo 2 is one more.
     pub(super) fn digit_wires(&self) -> usize {
         self.digits.iter().map(|digit| digit.asked.len()).sum()
+    }
+
+    fn plain(spec: ReluSpec, mid_bits: u32) -> Self {
+        let mut digits = Digits::default();
+        let carries = digits.carries(0, mid_bits, false);
+        let Digits { digits, wires: sign } = digits;
+        let mut b = Builder::new(sign + 1);
+        let negative = match b.chain(carries) {
+            Some((carry, _)) => b.xor(sign, carry),
+            None => sign,
+        };
+        let inside = b.not(negative);
+        Self { spec, mid_bits, plain: true, digits, circuit: b.finish(), words: Vec::new(), inside }
     }
 
     fn lay_out(spec: ReluSpec, mid_bits: u32) -> Self {
@@ -154,7 +185,7 @@ impl Relu {
         let negative = b.xor(sign, carry);
         let positive = b.not(negative);
         let words = [w, positive].into_iter().chain(k).collect();
-        Self { spec, mid_bits, digits, circuit: b.finish(), words, inside }
+        Self { spec, mid_bits, plain: false, digits, circuit: b.finish(), words, inside }
     }
 }
 

@@ -38,14 +38,14 @@ use super::arith::{ProductReceiver, ProductSender, SharedBit, add};
 use super::circuit::Gate;
 use super::planes::{column, lanes, xor};
 use super::{CompareError, Relu, planes};
-use crate::Bits;
-use crate::ot::cot;
 use crate::rot;
 use crate::triple::{Received, Sent, Triple};
 
+mod columns;
 mod cost;
 mod material;
 
+use columns::{Down, Up};
 pub use cost::{Cost, Traffic, cost};
 pub use material::{ClientMaterial, ServerMaterial};
 use material::{Pads, Planes, Rest};
@@ -71,7 +71,7 @@ pub async fn prepare_server<R: Role>(
 ) -> Result<ServerMaterial, CompareError> {
     let (rng, lanes) = (&mut Prg::from_generator(rng), lanes(n));
     // 1. Client's choices: pads, and the server's halves.
-    let mut sent = Down::new(channel, send, relu, lanes);
+    let mut sent = Down::new(channel, send, cost::columns(relu).0, lanes);
     let (mut pads, mut shares) = (Vec::new(), Vec::new());
     for digit in &relu.digits {
         let mut words = vec![0; 64 * lanes];
@@ -101,10 +101,10 @@ pub async fn prepare_server<R: Role>(
     // 2. Messages of the shared bits, then the server's choices.
     let message = encode(relu, n, messages.iter().map(Vec::as_slice));
     channel.send_bytes(SHARED, &message).await?;
-    let choices: Vec<_> = (0..=halves.len()).map(|_| plane(rng, lanes)).collect();
+    let choices: Zeroizing<Vec<_>> = Zeroizing::new((0..=halves.len()).map(|_| plane(rng, lanes)).collect());
     let mut received = Up::new(channel, receive, &choices, lanes);
     let mut triples = Vec::new();
-    for ((half, width), x) in halves.into_iter().zip(relu.circuit.widths()).zip(&choices) {
+    for ((half, width), x) in halves.into_iter().zip(relu.circuit.widths()).zip(choices.iter()) {
         triples.push(Triple::join(half, Received::new(width, x.clone(), received.next().await?)));
     }
     let last = choices.last().cloned().unwrap_or_default();
@@ -129,7 +129,7 @@ pub async fn prepare_client<R: Role>(
     let (rng, n, lanes) = (&mut Prg::from_generator(rng), c.len(), lanes(c.len()));
     // 1. Choices: bits of the share, then random ones.
     let of_share = relu.digits.iter().flat_map(|digit| (0..digit.bits).map(|i| column(c, digit.at + i)));
-    let mut choices: Vec<_> = of_share.collect();
+    let mut choices: Zeroizing<Vec<_>> = Zeroizing::new(of_share.collect());
     let ands = relu.circuit.widths().count();
     choices.extend((0..ands + relu.words.len() + 1).map(|_| plane(rng, lanes)));
     let mut received = Up::new(channel, receive, &choices, lanes);
@@ -161,7 +161,7 @@ pub async fn prepare_client<R: Role>(
         .zip(&messages)
         .map(|((bit, strings), message)| SharedBit::receiver(bit, &strings, message))
         .collect();
-    let mut sent = Down::up(channel, send, ands + 1, lanes);
+    let mut sent = Down::new(channel, send, ands + 1, lanes);
     let mut triples = Vec::new();
     for (half, width) in halves.into_iter().zip(relu.circuit.widths()) {
         triples.push(Triple::join(Sent::new(width, sent.next().await?), half));
@@ -198,7 +198,7 @@ pub async fn online_server<R: Role>(
     inputs.push(column(&y, relu.sign_bit()));
     // 4. and 5. Carries and predicates, and the words they become.
     let mut state = Opened::run(channel, relu, rest, inputs).await?;
-    let own: Vec<u32> = y.iter().map(|y| relu.mid(*y).wrapping_sub(relu.max())).collect();
+    let own: Zeroizing<Vec<u32>> = y.iter().map(|y| relu.server_word(*y)).collect::<Vec<_>>().into();
     let mut share = state.select(relu, &own);
     // 6. Product with the server's word.
     let (product, message) = state.send.send(&state.inside, &state.factor, &state.correction);
@@ -246,7 +246,7 @@ pub async fn online_client<R: Role>(
     inputs.push(column(c, relu.sign_bit()));
     // 4. and 5. Carries and predicates, and the words they become.
     let mut state = Opened::run(channel, relu, rest, inputs).await?;
-    let own: Vec<u32> = c.iter().map(|c| relu.mid(*c)).collect();
+    let own: Zeroizing<Vec<u32>> = c.iter().map(|c| relu.client_word(*c)).collect::<Vec<_>>().into();
     let mut share = state.select(relu, &own);
     // 6. Product with the server's word.
     let bytes = channel.recv_bytes(PRODUCT, packed_len(n, relu.spec().out_bits)).await?;
@@ -269,9 +269,9 @@ struct Opened {
     words: Vec<SharedBit>,
     /// The sums of the shared bits with the random ones.
     opened: Vec<Vec<u64>>,
-    inside: Vec<u64>,
+    inside: Zeroizing<Vec<u64>>,
     /// This party's factor of the product that it sends.
-    factor: Vec<u32>,
+    factor: Zeroizing<Vec<u32>>,
     /// The peer's correction of its choice in that product.
     correction: Vec<u64>,
     send: ProductSender,
@@ -288,7 +288,7 @@ impl Opened {
     ) -> Result<Self, CompareError> {
         let Rest { triples, words, send, receive } = rest;
         let wires = evaluate(channel, relu, triples, inputs).await?;
-        let inside = wires[relu.inside].clone();
+        let inside = Zeroizing::new(wires[relu.inside].clone());
         let mut own = Vec::new();
         for (wire, shared) in relu.words.iter().zip(&words) {
             own.extend(wires[*wire].iter().zip(&shared.bit).map(|(b, s)| b ^ s));
@@ -305,7 +305,16 @@ impl Opened {
             own[..masked].chunks(lanes).map(<[u64]>::to_vec).collect()
         };
         let correction = correction.to_vec();
-        Ok(Self { leader: R::LEADER, words, opened, inside, factor: Vec::new(), correction, send, receive })
+        Ok(Self {
+            leader: R::LEADER,
+            words,
+            opened,
+            inside,
+            factor: Zeroizing::default(),
+            correction,
+            send,
+            receive,
+        })
     }
 
     /// This party's factor: its part of `mid + k - 2^m w - max`; returned is its share of `max positive`.
@@ -322,7 +331,7 @@ impl Opened {
             let k = part(i, 2);
             own.wrapping_add(k).wrapping_sub(part(i, 0).wrapping_mul(max.wrapping_add(1)))
         };
-        self.factor = own.iter().enumerate().map(factor).collect();
+        self.factor = Zeroizing::new(own.iter().enumerate().map(factor).collect());
         (0..own.len()).map(|i| part(i, 1).wrapping_mul(max)).collect()
     }
 }
@@ -332,10 +341,11 @@ async fn evaluate<R: Role>(
     channel: &mut Channel<R>,
     relu: &Relu,
     triples: Vec<Triple>,
-    mut wires: Vec<Vec<u64>>,
-) -> Result<Vec<Vec<u64>>, CompareError> {
+    inputs: Vec<Vec<u64>>,
+) -> Result<Zeroizing<Vec<Vec<u64>>>, CompareError> {
     let circuit = &relu.circuit;
     let complement = u64::from(R::LEADER).wrapping_neg();
+    let mut wires = Zeroizing::new(inputs);
     wires.resize(circuit.wires(), Vec::new());
     let mut triples = triples.into_iter();
     for round in 0..=circuit.rounds() {
@@ -382,75 +392,6 @@ async fn exchange<R: Role>(
     let theirs = theirs?;
     check_len(step.name(), &theirs, message.len())?;
     Ok(planes::from_bytes(&theirs))
-}
-
-/// The random OTs of which this party is the sender, one column of all elements after the other; several columns
-/// make one extension.
-struct Down<'a, R: Role> {
-    channel: &'a mut Channel<R>,
-    ot: &'a mut rot::Sender<R>,
-    left: usize,
-    n: usize,
-    held: Zeroizing<Vec<[u64; 2]>>,
-    at: usize,
-}
-
-impl<'a, R: Role> Down<'a, R> {
-    fn new(channel: &'a mut Channel<R>, ot: &'a mut rot::Sender<R>, relu: &Relu, lanes: usize) -> Self {
-        Self::up(channel, ot, cost::columns(relu).0, lanes)
-    }
-
-    fn up(channel: &'a mut Channel<R>, ot: &'a mut rot::Sender<R>, left: usize, lanes: usize) -> Self {
-        Self { channel, ot, left, n: 64 * lanes, held: Zeroizing::new(Vec::new()), at: 0 }
-    }
-
-    async fn next(&mut self) -> Result<&[[u64; 2]], CompareError> {
-        if self.at == self.held.len() && self.n > 0 {
-            let columns = cost::together(self.n).min(self.left);
-            self.left -= columns;
-            self.held = self.ot.extend(self.channel, columns * self.n).await?;
-            self.at = 0;
-        }
-        let column = &self.held[self.at..self.at + self.n];
-        self.at += self.n;
-        Ok(column)
-    }
-}
-
-/// The random OTs of which this party is the receiver, with one plane of choices per column.
-struct Up<'a, R: Role> {
-    channel: &'a mut Channel<R>,
-    ot: &'a mut rot::Receiver<R>,
-    choices: &'a [Vec<u64>],
-    n: usize,
-    held: Zeroizing<Vec<u64>>,
-    at: usize,
-}
-
-impl<'a, R: Role> Up<'a, R> {
-    fn new(
-        channel: &'a mut Channel<R>,
-        ot: &'a mut rot::Receiver<R>,
-        choices: &'a [Vec<u64>],
-        lanes: usize,
-    ) -> Self {
-        Self { channel, ot, choices, n: 64 * lanes, held: Zeroizing::new(Vec::new()), at: 0 }
-    }
-
-    async fn next(&mut self) -> Result<&[u64], CompareError> {
-        if self.at == self.held.len() && self.n > 0 {
-            let (now, later) = self.choices.split_at(cost::together(self.n).min(self.choices.len()));
-            self.choices = later;
-            let mut bytes = Vec::new();
-            now.iter().for_each(|plane| planes::to_bytes(plane, &mut bytes));
-            let choices = Bits::from_packed(bytes, now.len() * self.n);
-            self.held = self.ot.extend(self.channel, &choices).await?;
-            self.at = 0;
-        }
-        let column = &self.held[self.at..self.at + self.n];
-        self.at += self.n;
-        Ok(column)
-    }
 }
 
 /// Words modulo `2^l'`, vector after vector.

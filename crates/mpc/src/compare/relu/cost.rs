@@ -1,11 +1,13 @@
 //! Bytes and rounds of a layer, exactly.
 
+use std::ops::AddAssign;
+
 use phineus_kernel::pack::packed_len;
 use phineus_net::FRAME_HEADER;
 
-use super::cot;
 use crate::compare::Relu;
 use crate::compare::planes::lanes;
+use crate::ot::cot;
 
 /// Bytes of one phase in each direction, frame headers included, and its rounds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -16,6 +18,14 @@ pub struct Traffic {
     pub client_to_server: u64,
     /// Messages one after the other; those sent at once by both count as one.
     pub hops: u64,
+}
+
+impl AddAssign for Traffic {
+    fn add_assign(&mut self, other: Self) {
+        self.server_to_client += other.server_to_client;
+        self.client_to_server += other.client_to_server;
+        self.hops += other.hops;
+    }
 }
 
 /// Cost of a layer.

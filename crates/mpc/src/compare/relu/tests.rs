@@ -140,6 +140,19 @@ async fn every_width_and_rounding_is_the_ideal_functionality() {
 }
 
 #[tokio::test]
+async fn plain_rectifiers_of_every_width() {
+    let (mut client, mut server) = parties().await;
+    for in_bits in 2..=32 {
+        let hi = ((1_u64 << (in_bits - 1)) - 1) as i32;
+        let spec = spec(in_bits, 0, 0, hi, in_bits, Rounding::Exact);
+        let case = Case::new(spec, 130, in_bits as u8);
+        assert!(case.relu.words.is_empty());
+        let share = case.run(&mut client, &mut server).await;
+        case.check(&share);
+    }
+}
+
+#[tokio::test]
 async fn every_value_of_a_small_ring() {
     let (mut client, mut server) = parties().await;
     let spec = spec(9, 3, 0, 15, 12, Rounding::Exact);
