@@ -2,17 +2,19 @@
 //!
 //! Sums of products are kept as two words per residue and reduced once (see
 //! [`pointwise`](phineus_kernel::ntt::pointwise)): two multiply-adds per residue and half. Many products at once
-//! go through the cache block by block, so that the sums are touched once and each weight once for both halves.
+//! go through the cache block by block: sums stay in registers, each weight is read once for both halves, and the
+//! block of all ciphertexts serves all sums before the next block's turn.
 
 use std::fmt;
 use std::sync::Arc;
 
+use phineus_kernel::ntt::inner::mul_acc_halves;
 use phineus_kernel::ntt::pointwise::{self, MAX_PRODUCTS};
 use zeroize::Zeroize;
 
 use crate::{Eval, Params, Poly};
 
-/// Residues of one pass: sums, halves and weights of a block stay in the first-level cache.
+/// Residues of one pass: a block of 64 ciphertexts takes half a megabyte, which second-level caches hold.
 const BLOCK: usize = 512;
 
 /// (c_0, c_1) with c_0 + c_1 s = round(q m / 2^l) + noise, in the evaluation domain.
@@ -55,28 +57,36 @@ impl Accumulator {
         self.mul_acc_many(&[(ciphertext, weight)]);
     }
 
-    /// Adds a sum of `ciphertext weight`; cheaper than one by one when the operands exceed the cache.
+    /// Adds a sum of `ciphertext weight`; cheaper than one by one.
     ///
     /// # Panics
     /// If parameters differ.
     pub fn mul_acc_many(&mut self, terms: &[(&Ciphertext, &Poly<Eval>)]) {
-        for (ciphertext, weight) in terms {
-            for poly in [&ciphertext.body, &ciphertext.uniform, weight] {
-                assert!(
-                    Arc::ptr_eq(poly.params(), &self.params) || *poly.params() == self.params,
-                    "one set of parameters"
-                );
-            }
-        }
-        let mut rest = terms;
-        while !rest.is_empty() {
-            if self.products == MAX_PRODUCTS {
-                self.fold();
-            }
-            let (now, later) = rest.split_at(rest.len().min(MAX_PRODUCTS - self.products));
-            self.add_products(now);
-            self.products += now.len();
-            rest = later;
+        let (ciphertexts, weights): (Vec<_>, Vec<_>) = terms.iter().copied().unzip();
+        Self::mul_acc_all(std::slice::from_mut(self), &ciphertexts, &[weights]);
+    }
+
+    /// To every sum adds the inner product of the ciphertexts with its own weights: a matrix of weights times a
+    /// vector of ciphertexts, each of which is read once per block and not once per sum.
+    ///
+    /// # Panics
+    /// If parameters differ, or not every sum has one weight per ciphertext.
+    pub fn mul_acc_all(sums: &mut [Self], ciphertexts: &[&Ciphertext], weights: &[Vec<&Poly<Eval>>]) {
+        let Some(params) = sums.first().map(|sum| sum.params.clone()) else { return };
+        let same = |other: &Arc<Params>| Arc::ptr_eq(other, &params) || *other == params;
+        let halves = ciphertexts.iter().flat_map(|c| [&c.body, &c.uniform]);
+        let polys = halves.chain(weights.iter().flatten().copied()).map(Poly::params);
+        assert!(polys.chain(sums.iter().map(|sum| &sum.params)).all(same), "one set of parameters");
+        let square = weights.len() == sums.len() && weights.iter().all(|row| row.len() == ciphertexts.len());
+        assert!(square, "one weight per sum and ciphertext");
+        let mut first = 0;
+        while first < ciphertexts.len() {
+            sums.iter_mut().filter(|sum| sum.products == MAX_PRODUCTS).for_each(Self::fold);
+            let room = MAX_PRODUCTS - sums.iter().map(|sum| sum.products).max().unwrap_or(0);
+            let now = first..first + room.min(ciphertexts.len() - first);
+            add_products(sums, &ciphertexts[now.clone()], weights, now.start);
+            sums.iter_mut().for_each(|sum| sum.products += now.len());
+            first = now.end;
         }
     }
 
@@ -87,21 +97,6 @@ impl Accumulator {
         let [body, uniform] =
             self.halves.each_mut().map(|half| Poly::from_values(&self.params, std::mem::take(&mut half.lo)));
         Ciphertext { body, uniform }
-    }
-
-    fn add_products(&mut self, terms: &[(&Ciphertext, &Poly<Eval>)]) {
-        let len = self.params.limbs() * self.params.degree();
-        let [body, uniform] = &mut self.halves;
-        for start in (0..len).step_by(BLOCK) {
-            let block = start..start + BLOCK;
-            for (ciphertext, weight) in terms {
-                let weight = &weight.values()[block.clone()];
-                for (sum, half) in [(&mut *body, &ciphertext.body), (&mut *uniform, &ciphertext.uniform)] {
-                    let (lo, hi) = (&mut sum.lo[block.clone()], &mut sum.hi[block.clone()]);
-                    pointwise::mul_acc(lo, hi, &half.values()[block.clone()], weight);
-                }
-            }
-        }
     }
 
     /// Reduces the sums; what remains counts as one product.
@@ -118,6 +113,29 @@ impl Accumulator {
         }
         reduced.zeroize();
         self.products = 1;
+    }
+}
+
+/// [`Accumulator::mul_acc_all`] with the weights from number `first` on, for sums that have room.
+fn add_products(
+    sums: &mut [Accumulator],
+    ciphertexts: &[&Ciphertext],
+    weights: &[Vec<&Poly<Eval>>],
+    first: usize,
+) {
+    let len = sums.first().map_or(0, |sum| sum.halves[0].lo.len());
+    let mut terms = Vec::with_capacity(ciphertexts.len());
+    for start in (0..len).step_by(BLOCK) {
+        let block = start..start + BLOCK;
+        for (sum, weights) in sums.iter_mut().zip(weights) {
+            terms.clear();
+            terms.extend(ciphertexts.iter().zip(&weights[first..]).map(|(ciphertext, weight)| {
+                [&ciphertext.body, &ciphertext.uniform, *weight].map(|poly| &poly.values()[block.clone()])
+            }));
+            let words =
+                sum.halves.each_mut().map(|half| [&mut half.lo[block.clone()], &mut half.hi[block.clone()]]);
+            mul_acc_halves(words, &terms);
+        }
     }
 }
 

@@ -57,6 +57,12 @@ impl ParamsLiteral {
         Self::largest(12, 2)
     }
 
+    /// n = 4,096 and 105 bits, all that is secure at this degree: three primes.
+    #[must_use]
+    pub fn n4096_full() -> Self {
+        Self { log_n: 12, primes: ntt_primes(35, 1 << 12, 3) }
+    }
+
     /// n = 8,192 and 150 bits: three primes.
     #[must_use]
     pub fn n8192() -> Self {
@@ -179,10 +185,15 @@ mod tests {
 
     #[test]
     fn presets_are_sound() {
-        let literals = [ParamsLiteral::n4096(), ParamsLiteral::n8192(), ParamsLiteral::n8192_wide()];
+        let literals = [
+            ParamsLiteral::n4096(),
+            ParamsLiteral::n4096_full(),
+            ParamsLiteral::n8192(),
+            ParamsLiteral::n8192_wide(),
+        ];
         let params = literals.map(|l| Params::new(&l).unwrap());
-        assert_eq!(params.each_ref().map(|p| p.log2_q().round() as u32), [100, 150, 200]);
-        assert_eq!(params.each_ref().map(|p| p.degree()), [4096, 8192, 8192]);
+        assert_eq!(params.each_ref().map(|p| p.log2_q().round() as u32), [100, 105, 150, 200]);
+        assert_eq!(params.each_ref().map(|p| p.degree()), [4096, 4096, 8192, 8192]);
         assert!(params[1] != params[2]);
         assert!(Params::new(&ParamsLiteral::n4096()).unwrap() == params[0]);
     }

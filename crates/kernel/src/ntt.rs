@@ -14,6 +14,7 @@
 pub mod automorphism;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+pub mod inner;
 pub mod pointwise;
 mod portable;
 

@@ -13,12 +13,8 @@ use super::{LinearLayer, PlanError, Stack};
 use crate::packing::{CostModel, Packing};
 
 /// Parameter sets in the order in which they are tried.
-const LADDER: [fn() -> ParamsLiteral; 4] = [
-    ParamsLiteral::n4096,
-    ParamsLiteral::n4096_full,
-    ParamsLiteral::n8192,
-    ParamsLiteral::n8192_wide,
-];
+const LADDER: [fn() -> ParamsLiteral; 4] =
+    [ParamsLiteral::n4096, ParamsLiteral::n4096_full, ParamsLiteral::n8192, ParamsLiteral::n8192_wide];
 
 /// The parameter sets, smallest first.
 pub(super) fn ladder() -> Result<Vec<Arc<Params>>, PlanError> {

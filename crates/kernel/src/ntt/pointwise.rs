@@ -169,7 +169,7 @@ fn sub_assign_portable(modulus: &Modulus, a: &mut [u64], b: &[u64]) {
     a.iter_mut().zip(b).for_each(|(a, &b)| *a = modulus.sub(*a, b));
 }
 
-fn mul_acc_portable(lo: &mut [u64], hi: &mut [u64], a: &[u64], b: &[u64]) {
+pub(super) fn mul_acc_portable(lo: &mut [u64], hi: &mut [u64], a: &[u64], b: &[u64]) {
     for ((lo, hi), (&a, &b)) in lo.iter_mut().zip(hi).zip(a.iter().zip(b)) {
         let product = u128::from(a) * u128::from(b);
         *lo = lo.wrapping_add(product as u64 & MASK52);
