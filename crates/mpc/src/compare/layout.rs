@@ -161,7 +161,10 @@ impl Relu {
         let mut digits = Digits::default();
         let low = if exact { digits.carries(0, spec.shift, false) } else { Vec::new() };
         let mid = digits.carries(spec.shift, mid_bits, exact);
-        let (top, ones, zeros) = digits.top(top_at, spec.in_bits - top_at);
+        // All bits of the sum are one if the lower ones are and the sign's are not both: one more AND in depth, which
+        // is free beside the low bits, and one predicate less in the digit of the sign.
+        let by_sign = exact && spec.in_bits - top_at > 4;
+        let (top, ones, zeros) = digits.top(top_at, spec.in_bits - top_at, by_sign);
         let Digits { digits, wires: sign } = digits;
 
         let mut b = Builder::new(sign + 1);
@@ -175,9 +178,12 @@ impl Relu {
             // `mid` has at least one bit.
             (None, _) => sign,
         };
-        let ones = b.all(ones).unwrap_or(sign);
         let zeros = b.all(zeros).unwrap_or(sign);
         let (g, p) = b.chain(top).unwrap_or((sign, None));
+        let ones = match p {
+            Some(p) if by_sign => b.and(p, [sign])[0],
+            _ => b.all(ones).unwrap_or(sign),
+        };
         let change = b.xor(zeros, ones);
         let [changed, through] = b.and(w, [change, p.unwrap_or(sign)]);
         let inside = b.xor(zeros, changed);
@@ -220,13 +226,16 @@ impl Digits {
     }
 
     /// The digits of `top`: carries into the highest bit, and per digit whether all bits of the sum are one without
-    /// a carry in, and whether all are zero.
-    fn top(&mut self, at: u32, bits: u32) -> (Vec<Carry>, Vec<Wire>, Vec<Wire>) {
+    /// a carry in (not if `by_sign`), and whether all are zero.
+    fn top(&mut self, at: u32, bits: u32, by_sign: bool) -> (Vec<Carry>, Vec<Wire>, Vec<Wire>) {
         let (mut carries, mut ones, mut zeros) = (Vec::new(), Vec::new(), Vec::new());
         let places = Digit::split(at, bits);
         let last = places.len() - 1;
         for (i, place) in places.enumerate() {
-            let (g, p) = if i == last {
+            let (g, p) = if i == last && by_sign {
+                let first = self.push(place, vec![LowCarry, LowPropagate, Equal]);
+                (first, first + 1)
+            } else if i == last {
                 let first = self.push(place, vec![LowCarry, LowPropagate, Propagate, Equal]);
                 ones.push(first + 2);
                 (first, first + 1)

@@ -18,7 +18,7 @@
 //! 6. server -> client: the product of `inside` with the server's word.
 //! 7. client -> server: the product of `inside` with the client's word; the client's share of the result minus `r`.
 //!
-//! Cost per element, `l = 24`, `f = 8`, results of 8 bits, `l' = 24`: 35 OTs one way and 8 the other; online 338
+//! Cost per element, `l = 24`, `f = 8`, results of 8 bits, `l' = 24`: 35 OTs one way and 8 the other; online 322
 //! bits, 262 in `stochastic` rounding. Exactly: [`cost`].
 //!
 //! Security: semi-honest (the OTs also against malicious parties). The client sees truth tables under pads of

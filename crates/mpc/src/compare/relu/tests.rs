@@ -204,7 +204,7 @@ async fn sizes_around_lanes_and_the_promised_bytes() {
         let bits = (online.server_to_client + online.client_to_server - frames) * 8 / n as u64;
         (bits, cost(&relu, n).server_ots, cost(&relu, n).client_ots, online.hops)
     };
-    assert_eq!(bits(Rounding::Exact), (338, 35, 8, 7));
+    assert_eq!(bits(Rounding::Exact), (322, 35, 8, 7));
     assert_eq!(bits(Rounding::Stochastic), (262, 24, 6, 6));
 }
 
