@@ -10,7 +10,7 @@
 //! `mu = 16` instances costs 4 bits: `2^5 p / 2^127`, against `log2` of the number of *all* gates for a fixed key.
 //! `mu` counts every use of a key by anyone: starting tweaks must therefore be random per session.
 //!
-//! The key schedules of [`KEYS`] tweaks are computed side by side. Nothing depends on secrets but the data path.
+//! The key schedules of sixteen tweaks are computed side by side. Nothing depends on secrets but the data path.
 
 use crate::block::Block;
 use crate::cpu::Backend;

@@ -129,6 +129,41 @@ async fn tampering_is_caught_and_ends_the_session() {
     assert!(matches!(tampered(truncated).await, Err(ChannelError::Peer(PeerMisbehaved::Length { .. }))));
 }
 
+/// What the check must catch, and what it leaves: a sender that changes the last sum of one tree changes two leaves of
+/// the receiver, the unknown one and its sibling. It passes if it adds the change to the right two of its own.
+#[tokio::test]
+async fn a_wrong_sum_passes_only_by_guessing_the_position() {
+    let set = Set::B10;
+    let (_, _, mut sender, receiver) = pair(set).await;
+    let tweak = sender.state.tweak();
+    let (sums, leaves) = trees::grow(set, &sender.delta, &sender.state.reserve, &mut sender.roots, tweak);
+    let accepted = |sums: &[u8], leaves: &[Block]| {
+        let theirs = trees::reconstruct(set, &receiver.state.reserve, sums, tweak).unwrap();
+        let (masked, expected) = receiver.expect(sums, &theirs);
+        sender.prove(sums, leaves, &masked).unwrap() == expected
+    };
+    assert!(accepted(&sums, &leaves));
+    // Tree 5 of batch 2.
+    let (first, error) = (2 * set.depth() * 16 + 5, 2);
+    for level in 0..set.depth() {
+        let mut wrong = sums.clone();
+        wrong[(first + 16 * level) * 16] ^= error;
+        assert!(!accepted(&wrong, &leaves), "level {level}");
+    }
+    let bit = |level: usize| usize::from(!receiver.state.reserve[set.paths()][first + 16 * level].lsb());
+    let alpha = (0..set.depth()).fold(0, |alpha, level| 2 * alpha + bit(level));
+    let mut wrong = sums;
+    wrong[(first + 16 * (set.depth() - 1)) * 16] ^= error;
+    for change in [0, 1, 2, 3, 1 << 9, 511] {
+        let guess = alpha ^ change;
+        let mut adjusted = leaves.clone();
+        for j in [guess, guess ^ 1] {
+            adjusted[((2 << set.depth()) + j) * 16 + 5] ^= Block(error.into());
+        }
+        assert_eq!(accepted(&wrong, &adjusted), change < 2, "change {change}");
+    }
+}
+
 #[test]
 fn sets_are_consistent() {
     for set in Set::ALL {
