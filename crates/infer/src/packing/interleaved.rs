@@ -222,7 +222,9 @@ impl Interleaved {
         let unsent = (outputs - packed) as f64 * size * cost.response_bits / cost.bandwidth;
         let ntt = cost.ntt_ns * size * f64::from(n.max(2).ilog2()) / (4_096.0 * 12.0);
         let passes = 2.0 * cost.limbs * cost.limbs + PASSES * cost.limbs;
-        let switch = cost.limbs * cost.limbs * ntt + passes * cost.product_ns * size;
+        // The transforms of a switch, and of a leaf.
+        let ntts = cost.limbs * (cost.limbs + 1.0);
+        let switch = ntts * ntt + passes * cost.product_ns * size;
         cost.price(n, &amounts) - unsent + (outputs - packed) as f64 * switch
     }
 

@@ -1,4 +1,9 @@
-use phineus_he::Layout;
+use phineus_he::noise::{LayerInput, prove_packed};
+use phineus_he::{
+    Accumulator, GaloisKeys, Layout, Masked, Params, ParamsLiteral, Poly, Requests, SecretKey, pack,
+};
+use phineus_kernel::prg::Prg;
+use phineus_kernel::z2k::Pow2;
 use proptest::prelude::*;
 
 use super::super::tests::{any_conv, expected, sparse_product, square, words};
@@ -108,6 +113,76 @@ fn a_layer_of_one_block() {
     let layout = layout(&packing);
     assert_eq!((layout.groups(), layout.levels(), layout.switches()), (1, 6, 63));
     check(&packing);
+}
+
+/// A whole layer under encryption: both parties' steps, and the merged responses against the convolution.
+#[test]
+fn a_layer_under_encryption_is_exact() {
+    let ring = Pow2::new(22).unwrap();
+    let params = Params::new(&ParamsLiteral::n4096()).unwrap();
+    let n = params.degree();
+    // Blocks with one and with two planes in Y, full and part ciphertexts, strides, groups.
+    for (conv, block, levels) in [
+        (square([24, 5], 8, 3, 1), Block { tile: [8, 8], groups: 1, planes: 1, outputs: 1 }, 4),
+        (square([12, 9], 9, 3, 2), Block { tile: [5, 5], groups: 1, planes: 2, outputs: 2 }, 3),
+        (
+            Conv { groups: 2, ..square([8, 6], 6, 1, 1) },
+            Block { tile: [1, 36], groups: 1, planes: 1, outputs: 1 },
+            2,
+        ),
+        (Conv::dense(64, 20), Block { tile: [1, 1], groups: 1, planes: 1, outputs: 10 }, 6),
+    ] {
+        let packing = Interleaved::new(&conv, n, block, levels).unwrap();
+        let layout = layout(&packing);
+        let mut rng = Prg::from_seed32(&[levels as u8; 32]);
+        let secret = SecretKey::generate(&params, &mut rng);
+        let public = secret.public_key(&mut rng);
+        let keys = GaloisKeys::generate(&secret, layout.levels(), &mut rng).unwrap();
+        let w1 = 128.0 * packing.noise_weights() as f64;
+        let input = LayerInput { coefficients: conv.output_len(), w2: (128.0 * w1).sqrt(), w1, ring };
+        let spec = prove_packed(&[(&params, input, layout.levels())]).unwrap().layers[0].spec;
+
+        // Client: requests.
+        let x: Vec<u32> = words(3, conv.input_len()).into_iter().map(|x| ring.reduce(x)).collect();
+        let plains: Vec<Vec<u32>> = (0..packing.inputs())
+            .map(|i| {
+                let mut plain = vec![0; n];
+                packing.pack_input(i, &x, &mut plain);
+                plain
+            })
+            .collect();
+        let requests = Requests::encrypt(&secret, &plains, ring, &mut rng).into_ciphertexts();
+
+        // Server: sums, masks, merged responses.
+        let weights: Vec<i32> = words(4, conv.weight_len()).into_iter().map(|w| w as i32 >> 24).collect();
+        let mask: Vec<u32> = words(5, conv.output_len()).into_iter().map(|s| ring.reduce(s)).collect();
+        let respond = |o: usize, rng: &mut Prg| {
+            let mut sum = Accumulator::new(&params);
+            for (i, w) in packing.terms(o) {
+                let mut plain = vec![0; n];
+                packing.pack_weights(w, &weights, &mut plain);
+                sum.mul_acc(&requests[i], &Poly::from_signed(&params, &plain).into_eval());
+            }
+            let (positions, mask): (Vec<u32>, Vec<u32>) =
+                packing.positions(o).into_iter().map(|(c, element)| (c, mask[element as usize])).unzip();
+            Masked::new(sum, &public, &positions, &mask, &spec, rng).unwrap()
+        };
+
+        // Client: its share of every element, once.
+        let mut share = vec![None; conv.output_len()];
+        for group in 0..layout.groups() {
+            let responses = layout.responses(group).map(|o| respond(o, &mut rng));
+            let packed = pack(&keys, &layout, group, &spec, responses).unwrap();
+            let values = secret.decrypt(&packed, layout.positions(group), &spec).unwrap();
+            let elements = layout.responses(group).flat_map(|o| packing.positions(o));
+            for ((_, element), value) in elements.zip(values) {
+                assert_eq!(share[element as usize].replace(value), None);
+            }
+        }
+        let expected = expected(&conv, &x, &weights).into_iter().zip(&mask);
+        let expected: Vec<_> = expected.map(|(y, &s)| Some(ring.sub(ring.reduce(y), s))).collect();
+        assert!(share == expected, "{conv:?}");
+    }
 }
 
 #[test]
