@@ -40,16 +40,17 @@ pub struct Interleaved {
 
 impl Interleaved {
     /// The cheapest interleaved packing of `conv` in polynomials of `n` coefficients, a power of two, with at most
-    /// `levels` levels of merges; with none at all it is a [`Packing`] and its responses stay as they are.
+    /// `levels` levels of merges; where none pays, the one of [`Packing::plan`].
     ///
     /// # Errors
     /// [`PackingError::Geometry`], [`PackingError::Empty`], [`PackingError::Kernel`].
     pub fn plan(conv: &Conv, n: usize, levels: u32, cost: &CostModel) -> Result<Self, PackingError> {
-        let geometry = Geometry::new(conv)?;
-        let mut best: Option<(f64, Self)> = None;
-        for levels in 0..=levels {
+        let plain = Self { inner: Packing::plan(conv, n, cost)?, levels: 0 };
+        let geometry = &plain.inner.geometry;
+        let mut best = (plain.price(cost), plain.clone());
+        for levels in 1..=levels.min(n.checked_ilog2().unwrap_or(0)) {
             let (small, width) = (n >> levels, 1_usize << levels);
-            for tile in tiles(&geometry) {
+            for tile in tiles(geometry) {
                 let area = geometry.strides(tile).plane;
                 // Fuller blocks of S planes each; no more than hold planes.
                 for planes in even_parts(geometry.planes_per_group().div_ceil(width)) {
@@ -62,14 +63,13 @@ impl Interleaved {
                     let block = Block { tile, groups: 1, planes, outputs };
                     let candidate = Self::new(conv, n, block, levels)?;
                     let price = candidate.price(cost);
-                    if best.as_ref().is_none_or(|(least, _)| price < *least) {
-                        best = Some((price, candidate));
+                    if price < best.0 {
+                        best = (price, candidate);
                     }
                 }
             }
         }
-        let footprint = || geometry.strides([1, 1]).plane;
-        best.map(|(_, best)| best).ok_or_else(|| PackingError::Kernel { footprint: footprint(), n })
+        Ok(best.1)
     }
 
     /// 2^`levels` blocks of planes of the packing with `block` in polynomials of n / 2^`levels` coefficients.
@@ -93,6 +93,12 @@ impl Interleaved {
     #[must_use]
     pub fn degree(&self) -> usize {
         self.inner.degree() << self.levels
+    }
+
+    /// What one polynomial covers in each of its 2^k parts.
+    #[must_use]
+    pub fn block(&self) -> Block {
+        self.inner.block()
     }
 
     /// k: all results stand at multiples of 2^k, and as many responses fit one ciphertext.

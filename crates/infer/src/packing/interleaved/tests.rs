@@ -186,6 +186,18 @@ fn a_layer_under_encryption_is_exact() {
 }
 
 #[test]
+fn no_merges_where_they_do_not_pay() {
+    let cost = CostModel::default();
+    let depthwise = Conv { groups: 48, ..square([48, 48], 14, 3, 1) };
+    for (conv, most) in [(depthwise, 6), (square([16, 16], 14, 1, 1), 0)] {
+        let packing = Interleaved::plan(&conv, 4_096, most, &cost).unwrap();
+        assert_eq!((packing.levels(), packing.inner), (0, Packing::plan(&conv, 4_096, &cost).unwrap()));
+    }
+    // Many levels are no more than those of the degree.
+    check(&Interleaved::plan(&square([4, 4], 4, 1, 1), 64, 40, &cost).unwrap());
+}
+
+#[test]
 fn misfits_are_refused() {
     let conv = square([4, 4], 8, 1, 1);
     let block = Block { tile: [1, 64], groups: 1, planes: 1, outputs: 1 };
@@ -236,7 +248,7 @@ fn interleaved_table() {
                     layout.switches(),
                     bits / 8e6,
                     packing.price(&cost) / 1e6,
-                    packing.inner.block()
+                    packing.block()
                 );
             }
         }
