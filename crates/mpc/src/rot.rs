@@ -2,7 +2,7 @@
 //!
 //! Functionality: per transfer the sender gets two random strings `m_0, m_1`, the receiver with choice `c` gets `m_c`.
 //!
-//! Method: the outputs `K` and `K + c Delta` of [`crate::ot::cot`] are hashed by the re-keyed tweakable hash of
+//! Method: the outputs `K` and `K + c Delta` of [`crate::ot::engine`] are hashed by the re-keyed tweakable hash of
 //! [`phineus_kernel::hash`] (Guo, Katz, Wang, Weng, Yu, CRYPTO 2020, section 4), which breaks the correlation: `m_b =
 //! H(K + b Delta)`. Nothing is sent beyond the extension.
 //!
@@ -16,7 +16,7 @@ use phineus_net::{Channel, ChannelError, Role};
 use zeroize::Zeroizing;
 
 use crate::Bits;
-use crate::ot::cot;
+use crate::ot::engine;
 
 /// Transfers that share one key of the hash.
 pub const GROUP: usize = LANES;
@@ -49,27 +49,33 @@ impl Tweaks {
 
 /// One direction of a session as its sender holds it.
 pub struct Sender<R: Role> {
-    cot: cot::Sender<R>,
+    cot: engine::Sender<R>,
     tweaks: Tweaks,
 }
 
 /// One direction of a session as its receiver holds it.
 pub struct Receiver<R: Role> {
-    cot: cot::Receiver<R>,
+    cot: engine::Receiver<R>,
     tweaks: Tweaks,
 }
 
 impl<R: Role> Sender<R> {
     /// Random OT on a correlated OT.
     #[must_use]
-    pub fn new(cot: cot::Sender<R>, tweaks: Tweaks) -> Self {
+    pub fn new(cot: engine::Sender<R>, tweaks: Tweaks) -> Self {
         Self { cot, tweaks }
+    }
+
+    /// Transfers in stock, which the cost of the next extension depends on.
+    #[must_use]
+    pub fn stock(&self) -> usize {
+        self.cot.stock()
     }
 
     /// `n` transfers: all `[m_0, m_1]`.
     ///
     /// # Errors
-    /// As [`cot::Sender::extend`].
+    /// As [`engine::Sender::extend`].
     pub async fn extend(
         &mut self,
         channel: &mut Channel<R>,
@@ -97,14 +103,14 @@ impl<R: Role> Sender<R> {
 impl<R: Role> Receiver<R> {
     /// Random OT on a correlated OT.
     #[must_use]
-    pub fn new(cot: cot::Receiver<R>, tweaks: Tweaks) -> Self {
+    pub fn new(cot: engine::Receiver<R>, tweaks: Tweaks) -> Self {
         Self { cot, tweaks }
     }
 
     /// One transfer per choice: all `m_c`.
     ///
     /// # Errors
-    /// As [`cot::Receiver::extend`].
+    /// As [`engine::Receiver::extend`].
     pub async fn extend(
         &mut self,
         channel: &mut Channel<R>,
@@ -133,6 +139,8 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::Delta;
+    use crate::ot::cot;
+    use crate::ot::engine::Engine;
 
     /// A party's channel and both directions of random OT.
     pub(crate) struct Party<R: Role> {
@@ -141,26 +149,44 @@ pub(crate) mod tests {
         pub(crate) receive: Receiver<R>,
     }
 
-    async fn party<R: Role>(mut channel: Channel<R>, seed: u8) -> Party<R> {
-        let rng = &mut Prg::new([seed; 16]);
+    async fn sender<R: Role>(channel: &mut Channel<R>, engine: Engine, rng: &mut Prg) -> engine::Sender<R> {
         let delta = Delta::random(rng);
-        let channel_ref = &mut channel;
-        let (cot_send, cot_receive) = if R::LEADER {
-            let send = cot::Sender::setup(channel_ref, &[7; 32], delta, rng).await.unwrap();
-            (send, cot::Receiver::setup(channel_ref, &[7; 32], rng).await.unwrap())
+        let base = cot::Sender::setup(channel, &[7; 32], delta, rng).await.unwrap();
+        engine::Sender::setup(engine, channel, &[6; 32], base, rng).await.unwrap()
+    }
+
+    async fn receiver<R: Role>(
+        channel: &mut Channel<R>,
+        engine: Engine,
+        rng: &mut Prg,
+    ) -> engine::Receiver<R> {
+        let base = cot::Receiver::setup(channel, &[7; 32], rng).await.unwrap();
+        engine::Receiver::setup(engine, channel, &[6; 32], base, rng).await.unwrap()
+    }
+
+    async fn party<R: Role>(mut channel: Channel<R>, engine: Engine, seed: u8) -> Party<R> {
+        let rng = &mut Prg::new([seed; 16]);
+        let (send, receive) = if R::LEADER {
+            let send = sender(&mut channel, engine, rng).await;
+            (send, receiver(&mut channel, engine, rng).await)
         } else {
-            let receive = cot::Receiver::setup(channel_ref, &[7; 32], rng).await.unwrap();
-            (cot::Sender::setup(channel_ref, &[7; 32], delta, rng).await.unwrap(), receive)
+            let receive = receiver(&mut channel, engine, rng).await;
+            (sender(&mut channel, engine, rng).await, receive)
         };
         let (down, up) = Tweaks::split(1 << 100);
         let (own, theirs) = if R::LEADER { (down, up) } else { (up, down) };
-        Party { channel, send: Sender::new(cot_send, own), receive: Receiver::new(cot_receive, theirs) }
+        Party { channel, send: Sender::new(send, own), receive: Receiver::new(receive, theirs) }
     }
 
     /// Both parties after setup.
-    pub(crate) async fn parties() -> (Party<Client>, Party<Server>) {
+    pub(crate) async fn parties_on(engine: Engine) -> (Party<Client>, Party<Server>) {
         let (client, server) = mem::pair();
-        tokio::join!(party(client, 1), party(server, 2))
+        tokio::join!(party(client, engine, 1), party(server, engine, 2))
+    }
+
+    /// Both parties after setup, on SoftSpoken.
+    pub(crate) async fn parties() -> (Party<Client>, Party<Server>) {
+        parties_on(Engine::SoftSpoken).await
     }
 
     #[tokio::test]

@@ -46,7 +46,7 @@ mod cost;
 mod material;
 
 use columns::{Down, Up};
-pub use cost::{Cost, Traffic, cost};
+pub use cost::{Cost, Traffic, cost, extensions};
 pub use material::{ClientMaterial, ServerMaterial};
 use material::{Pads, Planes, Rest};
 

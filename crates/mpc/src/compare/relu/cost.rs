@@ -31,7 +31,8 @@ impl AddAssign for Traffic {
 /// Cost of a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Cost {
-    /// [`prepare_server`](super::prepare_server) and [`prepare_client`](super::prepare_client).
+    /// [`prepare_server`](super::prepare_server) and [`prepare_client`](super::prepare_client) with SoftSpoken OT; with
+    /// another engine its cost of [`extensions`] takes the place of SoftSpoken's.
     pub offline: Traffic,
     /// [`online_server`](super::online_server) and [`online_client`](super::online_client).
     pub online: Traffic,
@@ -48,18 +49,15 @@ pub fn cost(relu: &Relu, n: usize) -> Cost {
     let frame = FRAME_HEADER as u64;
     let words = |count: usize| (count * packed_len(n, relu.spec().out_bits)) as u64;
     let planes = |count: usize| (8 * lanes(n) * count) as u64;
-    let extensions = |count: usize| {
-        let per = together(64 * lanes(n).max(1));
-        let bytes = |columns: usize| cot::extend_cost(columns * 64 * lanes(n)).receiver_to_sender;
-        (count / per) as u64 * bytes(per) + bytes(count % per)
-    };
+    let [by_server, by_client] = extensions(relu, n)
+        .map(|sizes| sizes.into_iter().map(|n| cot::extend_cost(n).receiver_to_sender).sum::<u64>());
     let circuit = &relu.circuit;
     let opened: u64 = (1..=circuit.rounds()).map(|round| planes(circuit.opened(round)) + frame).sum();
     let both = opened + planes(relu.words.len() + 1) + frame;
     Cost {
         offline: Traffic {
-            server_to_client: words(relu.words.len()) + frame + extensions(client_ots),
-            client_to_server: extensions(server_ots),
+            server_to_client: words(relu.words.len()) + frame + by_client,
+            client_to_server: by_server,
             hops: 2,
         },
         online: Traffic {
@@ -70,6 +68,17 @@ pub fn cost(relu: &Relu, n: usize) -> Cost {
         server_ots,
         client_ots,
     }
+}
+
+/// Sizes of the extensions in their order, of random OTs that the server sends and that the client sends.
+#[must_use]
+pub fn extensions(relu: &Relu, n: usize) -> [Vec<usize>; 2] {
+    let (server, client) = columns(relu);
+    let (n, per) = (64 * lanes(n), together(64 * lanes(n)));
+    [server, client].map(|count| {
+        let firsts = (0..count).step_by(per).filter(|_| n > 0);
+        firsts.map(|first| per.min(count - first) * n).collect()
+    })
 }
 
 /// Bytes of the truth tables.

@@ -5,7 +5,10 @@ use phineus_net::{ChannelError, Client, FRAME_HEADER, Server};
 
 use super::*;
 use crate::compare::{ReluSpec, Rounding};
-use crate::rot::tests::{Party, parties};
+use crate::ot::cot;
+use crate::ot::engine::Engine;
+use crate::ot::silent::Set;
+use crate::rot::tests::{Party, parties, parties_on};
 
 /// `clamp((acc + 2^(f-1)) >> f, lo, hi)`.
 fn ideal(spec: &ReluSpec, acc: i64) -> i64 {
@@ -174,6 +177,37 @@ async fn every_value_of_a_small_ring() {
 }
 
 #[tokio::test]
+async fn on_silent_transfers() {
+    let engine = Engine::Silent(Set::B10);
+    let (mut client, mut server) = parties_on(engine).await;
+    let case = Case::new(spec(24, 8, 0, 255, 24, Rounding::Exact), 700, 7);
+    let start = client.channel.traffic();
+    let stock = [server.send.stock(), client.send.stock()];
+    let (s, c) = prepare(&mut client, &mut server, &case.relu, &case.c).await;
+    let offline = client.channel.traffic() - start;
+    // The promised bytes with the cost of the engine in place of SoftSpoken's.
+    let promised = cost(&case.relu, 700).offline;
+    let (mut up, mut down) = (promised.client_to_server, promised.server_to_client);
+    for (direction, (sizes, mut stock)) in extensions(&case.relu, 700).into_iter().zip(stock).enumerate() {
+        for n in sizes {
+            let (old, new) = (cot::extend_cost(n), engine.extend_cost(stock, n));
+            let (forth, back) = if direction == 0 { (&mut down, &mut up) } else { (&mut up, &mut down) };
+            *forth += new.sender_to_receiver;
+            *back += new.receiver_to_sender;
+            *back -= old.receiver_to_sender;
+            stock = (stock + n.saturating_sub(stock).div_ceil(Set::B10.round()) * Set::B10.round()) - n;
+        }
+    }
+    assert_eq!((offline.sent, offline.received), (up, down));
+    let (out, done) = tokio::join!(
+        online_server(&mut server.channel, &case.relu, s, &case.y),
+        online_client(&mut client.channel, &case.relu, c, &case.c, &case.r),
+    );
+    done.unwrap();
+    case.check(&out.unwrap());
+}
+
+#[tokio::test]
 async fn stochastic_rounding_is_unbiased() {
     let (mut client, mut server) = parties().await;
     let mut case = Case::new(spec(20, 6, 0, 255, 20, Rounding::Stochastic), 20_000, 4);
@@ -267,8 +301,11 @@ fn unsupported_parameters_are_named() {
 async fn relu_by_ot() {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).use_current_thread().build_global();
     assert!(pool.is_ok(), "the only test of its process");
-    let (mut client, mut server) = parties().await;
+    let engine =
+        if std::env::var_os("SILENT").is_some() { Engine::Silent(Set::B11) } else { Engine::SoftSpoken };
+    let (mut client, mut server) = parties_on(engine).await;
     let n = 1 << 16;
+    eprintln!("{engine:?}; bytes offline with SoftSpoken");
     eprintln!("  l rounding    offline us  online us  offline B  online B  hops  stored B server/client");
     for in_bits in [20, 24, 28] {
         for rounding in [Rounding::Exact, Rounding::Stochastic] {
