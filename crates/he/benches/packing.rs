@@ -39,7 +39,13 @@ fn main() {
         "saved kB",
         "Gbit/s"
     );
-    for literal in [ParamsLiteral::n4096(), ParamsLiteral::n8192(), ParamsLiteral::n8192_wide()] {
+    let literals = [
+        ParamsLiteral::n4096(),
+        ParamsLiteral::n4096_full(),
+        ParamsLiteral::n8192(),
+        ParamsLiteral::n8192_wide(),
+    ];
+    for literal in literals {
         let params = Params::new(&literal).unwrap();
         let mut rng = Prg::from_seed32(&[7; 32]);
         let secret = SecretKey::generate(&params, &mut rng);

@@ -2,6 +2,7 @@
 
 use phineus_kernel::wire::{PeerMisbehaved, Wire};
 use phineus_kernel::z2k::Pow2;
+use phineus_kernel::zq::ntt_primes;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
@@ -56,7 +57,12 @@ fn exact(party: &mut Party, ring: Pow2, positions: &[Vec<u32>], levels: u32) -> 
 
 #[test]
 fn interleaved_responses_are_exact() {
-    let literals = [ParamsLiteral::n4096(), ParamsLiteral::n8192(), ParamsLiteral::n8192_wide()];
+    let literals = [
+        ParamsLiteral::n4096(),
+        ParamsLiteral::n4096_full(),
+        ParamsLiteral::n8192(),
+        ParamsLiteral::n8192_wide(),
+    ];
     for (seed, literal) in literals.into_iter().enumerate() {
         let mut party = Party::new(&literal, 30 + seed as u64);
         let n = party.params.degree() as u32;
@@ -74,6 +80,15 @@ fn interleaved_responses_are_exact() {
             assert_eq!(layout.groups(), (count as usize).div_ceil(1 << levels));
         }
     }
+}
+
+#[test]
+fn primes_of_different_lengths() {
+    let primes = [50, 30].map(|bits| ntt_primes(bits, 4096, 1)[0]).to_vec();
+    let mut party = Party::new(&ParamsLiteral { log_n: 12, primes }, 35);
+    let positions: Vec<Vec<u32>> = vec![(0..1024).map(|i| 4 * i + 1).collect(); 4];
+    let layout = exact(&mut party, Pow2::new(6).unwrap(), &positions, 2);
+    assert_eq!(layout.switches(), 3);
 }
 
 #[test]

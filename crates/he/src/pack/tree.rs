@@ -1,5 +1,6 @@
 //! The tree of merges, bottom up in the order of arrival: never more than one node per level is kept.
 
+use phineus_kernel::ntt::inner::mul_acc_halves;
 use phineus_kernel::ntt::pointwise;
 use phineus_kernel::zq::Modulus;
 
@@ -159,16 +160,17 @@ impl Scratch {
 
     /// `sums = sum_i digits[i] key[i]` modulo the prime of a limb.
     fn multiply(&mut self, modulus: &Modulus, key: &[Ciphertext], limb: usize) {
+        let mut terms = Vec::with_capacity(key.len());
         for start in (0..self.digits[0].len()).step_by(BLOCK) {
             let block = start..start + BLOCK;
             let mut lazy = [[[0; BLOCK]; 2]; 2];
-            for (digit, key) in key.iter().enumerate() {
+            terms.clear();
+            terms.extend(key.iter().enumerate().map(|(digit, key)| {
                 // Modulo its own prime a digit is what was switched.
                 let values = if digit == limb { &self.difference[limb] } else { &self.digits[digit] };
-                for ([lo, hi], key) in lazy.iter_mut().zip([&key.body, &key.uniform]) {
-                    pointwise::mul_acc(lo, hi, &values[block.clone()], &key.limb(limb)[block.clone()]);
-                }
-            }
+                [key.body.limb(limb), key.uniform.limb(limb), values].map(|p| &p[block.clone()])
+            }));
+            mul_acc_halves(lazy.each_mut().map(|half| half.each_mut().map(|w| w.as_mut_slice())), &terms);
             for ([lo, hi], sum) in lazy.iter().zip(&mut self.sums) {
                 pointwise::reduce_acc(modulus, lo, hi, &mut sum[block.clone()]);
             }
