@@ -96,6 +96,16 @@ impl LinearPlan {
             demands[layer].pack(&ladder[rung]).map_err(unsupported)
         };
         let mut packings = (0..demands.len()).map(|layer| pack(layer, 0)).collect::<Result<Vec<_>, _>>()?;
+        // What fails alone fails with others: most steps cost the proof of one layer, not of all.
+        for (layer, demand) in demands.iter().enumerate() {
+            let fails = |rung: usize, packing: &Packing| {
+                noise::prove(&[(&ladder[rung], demand.noise(packing))]).is_err()
+            };
+            while rungs[layer] + 1 < ladder.len() && fails(rungs[layer], &packings[layer]) {
+                rungs[layer] += 1;
+                packings[layer] = pack(layer, rungs[layer])?;
+            }
+        }
         loop {
             let inputs: Vec<(&Params, LayerInput)> = demands
                 .iter()
