@@ -1,5 +1,5 @@
 //! The program as its users run it: what it prints, what it writes, and how it fails.
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod demo;
 mod models;

@@ -2,14 +2,17 @@
 //! plan foretells.
 
 use phineus_he::PublicKey;
+use phineus_infer::packing::{CostModel, Packing, PackingError};
 use phineus_infer::plan::Plan;
 use phineus_infer::report::{Cost, Report};
 use phineus_infer::session::client::Session;
 use phineus_kernel::wire::Wire as _;
 use phineus_model::fixed::{Model, Op, Reveal};
+use phineus_model::graph::Conv;
 use phineus_model::{reference, zoo};
 use phineus_mpc::ot::cot;
 use phineus_net::{FRAME_HEADER, tcp};
+use proptest::prelude::*;
 use tokio::net::TcpListener;
 
 use crate::nets;
@@ -122,6 +125,41 @@ async fn a_dense_layer_alone_reveals_logits_or_one_index() {
             in_memory(nets::dense_only(outputs, reveal), 3).await;
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_widest_rings_are_exact() {
+    for bits in [30, 31, 32] {
+        in_memory(nets::widened(nets::tiny("tiny"), bits), 3).await;
+        in_memory(nets::widened(nets::dense_only(4, Reveal::ArgMax), bits), 3).await;
+    }
+}
+
+#[test]
+fn random_convolutions_are_exact() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    // Cases are small enough to be read; none is kept.
+    let config = ProptestConfig { cases: 30, failure_persistence: None, ..ProptestConfig::default() };
+    let side = || (1_usize..9, 1_usize..4, 1_usize..4, 0_usize..3, 0_usize..3, 1_usize..3);
+    let channels = (1_usize..4, 1_usize..3, 1_usize..4);
+    proptest!(config, |(rows in side(), columns in side(), channels in channels)| {
+        let (groups, inputs, outputs) = channels;
+        let conv = Conv {
+            in_channels: groups * inputs,
+            input: [rows.0, columns.0],
+            out_channels: groups * outputs,
+            kernel: [rows.1, columns.1],
+            stride: [rows.2, columns.2],
+            pads: [rows.3, columns.3, rows.4, columns.4],
+            dilation: [rows.5, columns.5],
+            groups,
+        };
+        prop_assume!(!conv.output().contains(&0));
+        // All outputs lie in the padding: nothing to compute.
+        let packing = Packing::plan(&conv, 4096, &CostModel::default());
+        prop_assume!(packing.err() != Some(PackingError::Empty));
+        runtime.block_on(in_memory(nets::one_conv(conv), 2));
+    });
 }
 
 /// A runtime of one thread, on which heavy work runs in place.

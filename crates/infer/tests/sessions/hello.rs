@@ -167,7 +167,8 @@ fn a_changed_public_half_is_malformed_or_another_plan() {
         1 => any::<prop::sample::Index>().prop_map(|at| (at, None)),
     ];
     let edits = prop::collection::vec(edit, 1..4);
-    proptest!(ProptestConfig::with_cases(300), |(edits in edits, tail in prop::collection::vec(any::<u8>(), 0..3))| {
+    let config = ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() };
+    proptest!(config, |(edits in edits, tail in prop::collection::vec(any::<u8>(), 0..3))| {
         let mut bytes = honest.clone();
         for (at, with) in edits {
             if bytes.is_empty() {

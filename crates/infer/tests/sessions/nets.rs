@@ -90,6 +90,22 @@ pub(crate) fn tiny(name: &str) -> Model {
     compile(&net.finish(x), &Options::default())
 }
 
+/// A convolution, an activation and a dense layer.
+pub(crate) fn one_conv(conv: Conv) -> Model {
+    let mut net = Net::new("conv", &[conv.in_channels, conv.input[0], conv.input[1]]);
+    let x = net.linear(0, conv);
+    let x = net.relu(x);
+    let x = net.dense(x, 3);
+    compile(&net.finish(x), &Options::default())
+}
+
+/// The same network with all values in rings of `bits` bits, which is more than they need.
+pub(crate) fn widened(mut model: Model, bits: u32) -> Model {
+    model.graph.facts.iter_mut().for_each(|fact| fact.bits = bits);
+    model.validate().unwrap();
+    model
+}
+
 /// One dense layer and its result, revealed as stated.
 pub(crate) fn dense_only(outputs: usize, reveal: Reveal) -> Model {
     let mut net = Net::new("dense", &[12]);
