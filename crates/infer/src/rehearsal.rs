@@ -1,6 +1,6 @@
 //! The linear layers of a network alone, on random inputs: what they cost, and that both parties agree.
 //!
-//! The offline protocol is the real one ([`linear_he`](crate::protocol)); the inputs r are drawn at random instead of
+//! The offline protocol is the real one (`protocol::linear_he`); the inputs r are drawn at random instead of
 //! following from other layers, so that nothing has to be garbled. Afterwards the client reveals its shares r and c, and
 //! the server checks for every layer and inference that its online half at `0 = r + (-r)` completes c to the bias:
 //! `M (-r) + s + b + c = b` modulo 2^l.

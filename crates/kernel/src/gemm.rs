@@ -7,7 +7,7 @@
 //! `vpdpwssd`), at half the instructions of a 32-bit multiplication. A weight that needs more than 16 bits is split in
 //! the same way, into a second product.
 //!
-//! Layout: A is kept as *panels* of [`ROWS`] rows, B is split into *strips* of [`COLUMNS`] columns; a tile kernel
+//! Layout: A is kept as *panels* of `ROWS` rows, B is split into *strips* of `COLUMNS` columns; a tile kernel
 //! multiplies one panel by one strip with the result in registers. Two values of k are neighbours in one 32-bit word.
 //! Blocks of B stay in the second-level cache, blocks of a panel in the first. A few columns (a dense layer) are
 //! inner products over the panels, as fast as memory delivers them.
@@ -121,7 +121,7 @@ impl Weights {
             .for_each(|(block, c)| self.rows_from(kernel, block * rows, n, b, c));
     }
 
-    /// The rows of the result from `first` (a multiple of [`ROWS`]) on, as many as `c` holds.
+    /// The rows of the result from `first` (a multiple of `ROWS`) on, as many as `c` holds.
     fn rows_from(&self, kernel: Kernel, first: usize, n: usize, b: &[u32], c: &mut [u32]) {
         assert_eq!(b.len(), self.cols * n, "right matrix");
         if c.is_empty() || b.is_empty() {
@@ -151,9 +151,9 @@ type ColumnKernel = fn(&[u32], &[u32], &[u32]) -> [u32; ROWS];
 struct Kernel {
     /// [`split_strip`].
     split: fn(View<'_>, usize, usize, &mut [u32]),
-    /// Panel block (pairs x [`ROWS`]) times strip block (pairs x 2 x [`COLUMNS`]: a row of low, a row of high halves).
+    /// Panel block (pairs x `ROWS`) times strip block (pairs x 2 x `COLUMNS`: a row of low, a row of high halves).
     tile: fn(&[u32], &[u32], &mut Tile),
-    /// Panel (pairs x [`ROWS`], an even number of pairs) times a column given as low and high pairs.
+    /// Panel (pairs x `ROWS`, an even number of pairs) times a column given as low and high pairs.
     column: ColumnKernel,
 }
 
