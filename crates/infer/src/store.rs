@@ -132,8 +132,15 @@ struct Records {
 /// Order of arrival and material.
 type Record = (u64, Zeroizing<Vec<u8>>);
 
+impl Records {
+    /// Order of arrival and id of a plan's records, in no order.
+    fn of(&self, plan: &[u8; 32]) -> impl Iterator<Item = (u64, PrepId)> {
+        self.by_id.iter().filter(move |((p, _), _)| p == plan).map(|((_, id), (order, _))| (*order, *id))
+    }
+}
+
 impl MemoryStore {
-    /// An empty store for at most `limit` pre-computes.
+    /// An empty store for at most `limit` pre-computes of a plan.
     #[must_use]
     pub fn new(limit: usize) -> Self {
         Self { limit, records: Mutex::default() }
@@ -148,15 +155,15 @@ impl MemoryStore {
 impl Store for MemoryStore {
     fn put(&self, plan: &[u8; 32], id: PrepId, material: &[u8]) -> Result<(), StoreError> {
         let mut records = self.records();
-        room(self.limit, records.by_id.len(), 1)?;
+        room(self.limit, records.of(plan).count(), 1)?;
         records.next += 1;
         let order = records.next;
         records.by_id.insert((*plan, id), (order, Zeroizing::new(material.to_vec())));
         Ok(())
     }
 
-    fn check_room(&self, _: &[u8; 32], count: usize) -> Result<(), StoreError> {
-        room(self.limit, self.records().by_id.len(), count)
+    fn check_room(&self, plan: &[u8; 32], count: usize) -> Result<(), StoreError> {
+        room(self.limit, self.records().of(plan).count(), count)
     }
 
     fn take(&self, plan: &[u8; 32], id: PrepId) -> Result<Zeroizing<Vec<u8>>, StoreError> {
@@ -164,13 +171,7 @@ impl Store for MemoryStore {
     }
 
     fn list(&self, plan: &[u8; 32]) -> Result<Vec<PrepId>, StoreError> {
-        let records = self.records();
-        let mut ids: Vec<_> = records
-            .by_id
-            .iter()
-            .filter(|((p, _), _)| p == plan)
-            .map(|((_, id), (order, _))| (*order, *id))
-            .collect();
+        let mut ids: Vec<_> = self.records().of(plan).collect();
         ids.sort_unstable_by_key(|(order, _)| *order);
         Ok(ids.into_iter().map(|(_, id)| id).collect())
     }

@@ -97,6 +97,12 @@ impl<R: Role> Channel<R> {
         self.rx.deadline = deadline;
     }
 
+    /// How long a send or receive may make no progress.
+    #[must_use]
+    pub fn deadline(&self) -> Duration {
+        self.rx.deadline
+    }
+
     /// Sends one message. It may stay in the buffer until [`Channel::flush`] or the next receive.
     ///
     /// # Errors

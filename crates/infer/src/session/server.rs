@@ -3,6 +3,7 @@
 use std::collections::btree_map::Entry;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use phineus_he::PublicKey;
 use phineus_kernel::prg::Prg;
@@ -22,6 +23,9 @@ use crate::protocol::linear_he::Keys;
 use crate::report::Footprint;
 use crate::served::{Catalogue, Served};
 use crate::store::{PrepId, Store};
+
+/// How long a client may take to open its mouth.
+const HELLO_DEADLINE: Duration = Duration::from_secs(5);
 
 /// What a session did.
 #[derive(Debug, Clone, Copy, Default)]
@@ -123,7 +127,11 @@ async fn agree(
     catalogue: &Catalogue,
     rng: &mut Prg,
 ) -> Result<(Arc<Served>, [u8; 32]), ProtocolError> {
+    // Whoever connects and stays silent must not keep others waiting for long.
+    let patience = channel.deadline();
+    channel.set_deadline(patience.min(HELLO_DEADLINE));
     let hello = channel.recv::<Hello>(HELLO, &()).await?;
+    channel.set_deadline(patience);
     if hello.version != VERSION {
         return Err(ProtocolError::Version { ours: VERSION, theirs: hello.version });
     }
