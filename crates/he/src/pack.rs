@@ -37,7 +37,7 @@ use std::fmt;
 use phineus_kernel::ntt::pointwise;
 use rand::CryptoRng;
 
-use crate::respond::{check_positions, publish, randomise};
+use crate::respond::{check_mask, publish, randomise};
 use crate::{Accumulator, Coeff, GaloisKeys, HeError, Poly, PublicKey, ReplySpec, Response};
 
 pub use layout::Layout;
@@ -66,10 +66,7 @@ impl Masked {
         spec: &ReplySpec,
         rng: &mut impl CryptoRng,
     ) -> Result<Self, HeError> {
-        check_positions(public.params(), positions)?;
-        if mask.len() != positions.len() {
-            return Err(HeError::Count { what: "mask", expected: positions.len(), got: mask.len() });
-        }
+        check_mask(public.params(), positions, mask)?;
         let [body, uniform] = randomise(sum, public, positions, mask, spec, rng);
         let wanted = (0..public.params().limbs()).flat_map(|limb| {
             let limb = body.limb(limb);

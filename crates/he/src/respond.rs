@@ -107,11 +107,17 @@ pub fn respond(
     spec: &ReplySpec,
     rng: &mut impl CryptoRng,
 ) -> Result<Response, HeError> {
-    check_positions(public.params(), positions)?;
+    check_mask(public.params(), positions, mask)?;
+    Ok(publish(&randomise(sum, public, positions, mask, spec, rng), positions, spec))
+}
+
+/// Fails unless there is one mask value for each of the positions, which are distinct coefficients.
+pub(crate) fn check_mask(params: &Params, positions: &[u32], mask: &[u32]) -> Result<(), HeError> {
+    check_positions(params, positions)?;
     if mask.len() != positions.len() {
         return Err(HeError::Count { what: "mask", expected: positions.len(), got: mask.len() });
     }
-    Ok(publish(&randomise(sum, public, positions, mask, spec, rng), positions, spec))
+    Ok(())
 }
 
 /// Fails on a position that is no coefficient or occurs twice.

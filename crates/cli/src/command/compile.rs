@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use phineus_infer::report::Output;
 use phineus_model::phn;
 use rayon::prelude::*;
 
@@ -73,7 +74,7 @@ fn accuracy(
         let real: Vec<f32> = model.preprocess.apply(&sample.pixels)?.into_iter().map(|x| x as f32).collect();
         let float = argmax(&graph.run(&real)?);
         let input = model.encode_pixels(&sample.pixels)?;
-        let integer = class(model, &phineus_model::reference::run(model, &input)?);
+        let integer = Output::of(&model.graph, &phineus_model::reference::run(model, &input)?).argmax;
         let right = |c: usize| usize::from(sample.label == Some(c));
         Ok((right(float), right(integer), usize::from(float == integer)))
     };
@@ -81,17 +82,7 @@ fn accuracy(
 }
 
 /// Index of the largest value, the lowest of equals.
-pub(crate) fn argmax<T: PartialOrd + Copy>(values: &[T]) -> usize {
+fn argmax(values: &[f32]) -> usize {
     let best = |best: usize, i: usize| if values[i] > values[best] { i } else { best };
     (0..values.len()).reduce(best).unwrap_or(0)
-}
-
-/// The class that revealed integers name.
-pub(crate) fn class(model: &phineus_model::fixed::Model, output: &[i64]) -> usize {
-    match model.graph.reveal {
-        phineus_model::fixed::Reveal::Logits => argmax(output),
-        phineus_model::fixed::Reveal::ArgMax => {
-            output.first().and_then(|i| usize::try_from(*i).ok()).unwrap_or(0)
-        }
-    }
 }

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use indicatif::{ProgressBar, ProgressStyle};
 use phineus_model::{phn, reference};
 
-use crate::command::compile::class;
 use crate::compile;
 use crate::data::Split;
 use crate::failure::Failure;
@@ -48,7 +47,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
         equal += usize::from(same);
         if let Some(label) = sample.label {
             labelled += 1;
-            private_right += usize::from(class(&model, &inference.values) == label);
+            private_right += usize::from(inference.report.output.argmax == label);
         }
         offline += inference.report.offline.seconds;
         online += inference.report.online.seconds;

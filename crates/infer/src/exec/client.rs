@@ -44,7 +44,7 @@ pub(crate) async fn linear(
     let mut all: Vec<Shared> = (0..linear.count()).map(|_| Shared::masks(plan, Seed::random(rng))).collect();
     // 2. All linear layers at once.
     let input = |layer: &LinearLayer| {
-        let ring = local::ring(graph, layer.node);
+        let ring = layer.spec.ring();
         let node = graph.nodes[layer.node].inputs[0];
         let shares: Vec<&[u32]> = all.iter().map(|s| s.shares[node].as_deref().unwrap_or_default()).collect();
         let mut tall = Zeroizing::new(layer.stack.join(&shares));

@@ -24,7 +24,6 @@ use phineus_he::{
 };
 use phineus_kernel::prg::Prg;
 use phineus_kernel::wire::Wire;
-use phineus_kernel::z2k::Pow2;
 use phineus_net::{Channel, Client, FRAME_HEADER, Receiver, Sender, Server, Step, Traffic};
 use rand::CryptoRng;
 use rayon::prelude::*;
@@ -158,7 +157,7 @@ async fn send_requests(
 ) -> Result<(), ProtocolError> {
     let mut stream = Encryptor::new(key, rng);
     tx.send_bytes(SEED, &stream.seed()).await?;
-    let ring = ring(layer.bits);
+    let ring = layer.spec.ring();
     let n = plan.rings()[layer.ring].degree();
     let indices: Vec<usize> = (0..layer.packing.inputs()).collect();
     for batch in indices.chunks(BATCH) {
@@ -339,12 +338,4 @@ pub(crate) fn transform(
 
 fn response_shape(plan: &Plan, layer: &LinearLayer, coefficients: usize) -> ResponseShape {
     ResponseShape { params: plan.rings()[layer.ring].clone(), spec: layer.spec, coefficients }
-}
-
-fn ring(bits: u32) -> Pow2 {
-    #[expect(
-        clippy::expect_used,
-        reason = "a plan is made of validated graphs only, whose widths are 2..=32"
-    )]
-    Pow2::new(bits).expect("validated width")
 }
