@@ -53,7 +53,7 @@ impl Served {
                 }
                 room -= bytes;
                 let weights = &model.weights[layer.weights].weights;
-                let one = |index| linear_he::transform(layer, params, index, weights);
+                let one = |index| linear_he::respond::transform(layer, params, index, weights);
                 (0..layer.packing.weight_polys()).into_par_iter().map(one).collect()
             })
             .collect();
@@ -98,7 +98,7 @@ impl Served {
             None => {
                 let params = &self.plan.rings()[layer.ring];
                 let weights = &self.model.weights[layer.weights].weights;
-                Cow::Owned(linear_he::transform(layer, params, index, weights))
+                Cow::Owned(linear_he::respond::transform(layer, params, index, weights))
             }
         }
     }

@@ -19,8 +19,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use phineus_he::{
-    Accumulator, Ciphertext, Coeff, Encryptor, Eval, Expander, Params, Poly, PublicKey, Response,
-    ResponseShape, SecretKey, respond,
+    Accumulator, Ciphertext, Encryptor, Eval, Expander, Params, Poly, PublicKey, Response, ResponseShape,
+    SecretKey, respond,
 };
 use phineus_kernel::prg::Prg;
 use phineus_kernel::wire::Wire;
@@ -33,10 +33,11 @@ use crate::ProtocolError;
 use crate::clock::{Clock, Side};
 use crate::compute::compute;
 use crate::masks::Seed;
-use crate::packing::Packing;
 use crate::plan::{LinearLayer, LinearPlan, Plan, Wanted};
 use crate::report::Cost;
 use crate::served::Served;
+
+pub(crate) mod respond;
 
 const SEED: Step = Step::new("linear.seed");
 const REQUESTS: Step = Step::new("linear.requests");
@@ -44,10 +45,6 @@ const RESPONSES: Step = Step::new("linear.responses");
 
 /// Ciphertexts per message: bounds what either side holds at once.
 const BATCH: usize = 32;
-/// Sums that are computed together: each request is read once for all of them.
-const GROUP: usize = 8;
-/// Products that are added to a sum at a time: bounds the transformed weights that a group holds.
-const TERMS: usize = 8;
 
 /// A party's keys, by parameter set.
 pub(crate) type Keys<K> = BTreeMap<usize, K>;
@@ -118,21 +115,21 @@ pub(crate) async fn server(
         // 2. Responses, block by block of outputs that share their weights.
         let one = |seed: &Seed| Zeroizing::new(seed.mask(layer.node, layer.bits, layer.conv.output_len()));
         let masks: Vec<_> = seeds.iter().map(one).collect();
-        let batch = (GROUP * rayon::current_num_threads()).max(BATCH).div_ceil(layer.packing.tiles());
-        let blocks: Vec<usize> = (0..layer.packing.outputs() / layer.packing.tiles()).collect();
-        for blocks in blocks.chunks(batch) {
-            let mut work: Vec<(usize, Prg)> = blocks.iter().map(|b| (*b, Prg::from_generator(rng))).collect();
-            let groups: Vec<&mut [(usize, Prg)]> = groups(&layer.packing, &mut work).collect();
+        let finish = |sum: Accumulator, output: usize, rng: &mut Prg| {
+            let (positions, mask) = masked(layer, &masks, output);
+            Ok(respond(sum, &keys[&layer.ring], &positions, &mask, &layer.spec, rng)?)
+        };
+        for mut blocks in respond::batches(&layer.packing, rng) {
             let responses = compute(|| {
-                groups
+                respond::groups(&layer.packing, &mut blocks)
                     .into_par_iter()
-                    .map(|blocks| {
-                        respond_blocks(served, layer, &requests, &keys[&layer.ring], &masks, blocks)
-                    })
-                    .collect::<Result<Vec<Vec<Vec<u8>>>, ProtocolError>>()
+                    .map(|blocks| respond::respond_blocks(served, layer, &requests, blocks, finish))
+                    .collect::<Result<Vec<Vec<Vec<Response>>>, ProtocolError>>()
             })?;
-            for block in responses.into_iter().flatten() {
-                channel.send_bytes(RESPONSES, &block).await?;
+            for block in responses.iter().flatten() {
+                let mut bytes = Vec::new();
+                block.iter().for_each(|response| response.encode(&mut bytes));
+                channel.send_bytes(RESPONSES, &bytes).await?;
             }
         }
         channel.flush().await?;
@@ -198,60 +195,11 @@ async fn receive_requests(
     Ok(requests)
 }
 
-/// Blocks of outputs that are computed together: they read the same requests.
-fn groups<'w>(
-    packing: &Packing,
-    work: &'w mut [(usize, Prg)],
-) -> impl Iterator<Item = &'w mut [(usize, Prg)]> {
-    let tiles = packing.tiles();
-    let reads = move |block: usize| packing.terms(block * tiles).next().map(|(input, _)| input);
-    let same = move |a: &(usize, Prg), b: &(usize, Prg)| reads(a.0) == reads(b.0);
-    let most = (GROUP / tiles).max(1);
-    work.chunk_by_mut(same).flat_map(move |blocks| blocks.chunks_mut(most))
-}
-
-/// The responses of all tiles of each of these blocks, encoded; the blocks read the same requests.
-fn respond_blocks(
-    served: &Served,
-    layer: &LinearLayer,
-    requests: &[Ciphertext],
-    key: &PublicKey,
-    masks: &[Zeroizing<Vec<u32>>],
-    blocks: &mut [(usize, Prg)],
-) -> Result<Vec<Vec<u8>>, ProtocolError> {
-    let packing = &layer.packing;
-    let tiles = packing.tiles();
-    let mut sums: Vec<Vec<Accumulator>> =
-        (0..tiles).map(|_| blocks.iter().map(|_| Accumulator::new(key.params())).collect()).collect();
-    let first = blocks.first().map_or(0, |(block, _)| *block);
-    for terms in (0..packing.max_terms()).collect::<Vec<_>>().chunks(TERMS) {
-        // Every tile has the same weight polynomials, in the same order.
-        let weights: Vec<Vec<_>> = blocks
-            .iter()
-            .map(|(block, _)| {
-                let of_block = packing.terms(block * tiles).skip(terms[0]).take(terms.len());
-                of_block.map(|(_, weight)| served.weight_poly(layer, weight)).collect()
-            })
-            .collect();
-        let weights: Vec<Vec<&Poly<Eval>>> =
-            weights.iter().map(|row| row.iter().map(AsRef::as_ref).collect()).collect();
-        for (tile, sums) in sums.iter_mut().enumerate() {
-            let read = packing.terms(first * tiles + tile).skip(terms[0]).take(terms.len());
-            let ciphertexts: Vec<&Ciphertext> = read.map(|(input, _)| &requests[input]).collect();
-            Accumulator::mul_acc_all(sums, &ciphertexts, &weights);
-        }
-    }
-    let mut encoded: Vec<Vec<u8>> = blocks.iter().map(|_| Vec::new()).collect();
-    for (tile, sums) in sums.into_iter().enumerate() {
-        for ((sum, (block, rng)), bytes) in sums.into_iter().zip(blocks.iter_mut()).zip(&mut encoded) {
-            let wanted = layer.wanted(*block * tiles + tile);
-            let positions: Vec<u32> = wanted.iter().map(|w| w.coefficient).collect();
-            let mask = |w: &Wanted| masks[w.inference][w.element as usize];
-            let masks = Zeroizing::new(wanted.iter().map(mask).collect::<Vec<u32>>());
-            respond(sum, key, &positions, &masks, &layer.spec, rng)?.encode(bytes);
-        }
-    }
-    Ok(encoded)
+/// Where output polynomial `o` holds results, and their masks.
+fn masked(layer: &LinearLayer, masks: &[Zeroizing<Vec<u32>>], o: usize) -> (Vec<u32>, Zeroizing<Vec<u32>>) {
+    let wanted = layer.wanted(o);
+    let mask = |w: &Wanted| masks[w.inference][w.element as usize];
+    (wanted.iter().map(|w| w.coefficient).collect(), Zeroizing::new(wanted.iter().map(mask).collect()))
 }
 
 async fn receive_responses(
@@ -322,18 +270,6 @@ impl LinearLayer {
         };
         positions.filter_map(wanted).collect()
     }
-}
-
-/// A weight polynomial in the domain of products.
-pub(crate) fn transform(
-    layer: &LinearLayer,
-    params: &Arc<Params>,
-    index: usize,
-    weights: &[i32],
-) -> Poly<Eval> {
-    let mut plain = Zeroizing::new(vec![0; params.degree()]);
-    layer.packing.pack_weights(index, weights, &mut plain);
-    Poly::<Coeff>::from_signed(params, &plain).into_eval()
 }
 
 fn response_shape(plan: &Plan, layer: &LinearLayer, coefficients: usize) -> ResponseShape {
