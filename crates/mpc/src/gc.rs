@@ -10,6 +10,7 @@ mod error;
 mod evaluate;
 pub mod gadgets;
 mod garble;
+mod input;
 #[cfg(test)]
 mod tests;
 pub mod word;
@@ -17,7 +18,8 @@ pub mod word;
 pub use circuit::Circuit;
 pub use error::GcError;
 pub use evaluate::evaluate;
-pub use garble::{Garbled, InputSeed, garble, garble_into};
+pub use garble::{Garbled, garble, garble_into};
+pub use input::{GarblerInputs, GarblerLabels, InputSeed};
 
 use phineus_kernel::block::Block;
 

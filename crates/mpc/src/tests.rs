@@ -1,7 +1,7 @@
 //! Correlated OT and garbling together, as a layer uses them: the outputs of the transfer are wire labels.
 
 use crate::gc::gadgets::{ActSpec, act, act_shared, argmax};
-use crate::gc::{Circuit, InputSeed, Span, evaluate, garble};
+use crate::gc::{Circuit, GarblerInputs, GarblerLabels, InputSeed, Span, evaluate, garble};
 use crate::ot::cot::{Receiver, Sender};
 use crate::{Bits, Delta};
 use phineus_kernel::block::Block;
@@ -19,7 +19,7 @@ async fn garbler<R: Role>(channel: &mut Channel<R>, circuit: &Circuit, span: Spa
     let mut sender = Sender::setup(channel, &[8; 32], Delta::random(rng), rng).await.unwrap();
     let zero_labels = sender.extend(channel, span.count * circuit.evaluator_inputs()).await.unwrap();
     let seed = InputSeed::random(rng);
-    let garbled = garble(circuit, sender.delta(), span, &seed, &zero_labels).unwrap();
+    let garbled = garble(circuit, sender.delta(), span, GarblerInputs::Later(&seed), &zero_labels).unwrap();
     channel.send_bytes(TABLES, &garbled.tables).await.unwrap();
     let labels = seed.labels(circuit, sender.delta(), span, inputs).unwrap();
     channel.send_bytes(LABELS, Block::as_bytes(&labels)).await.unwrap();
@@ -45,7 +45,7 @@ async fn masking_evaluator<R: Role>(
     let tables = channel.recv_bytes(TABLES, circuit.table_bytes(span.count)).await.unwrap();
     let bytes = span.count * circuit.garbler_inputs() * Block::BYTES;
     let theirs = Block::vec_from_bytes(&channel.recv_bytes(LABELS, bytes).await.unwrap()).unwrap();
-    let colours = mask(evaluate(circuit, span, &tables, &theirs, &own).unwrap());
+    let colours = mask(evaluate(circuit, span, &tables, GarblerLabels::Sent(&theirs), &own).unwrap());
     channel.send_bytes(OUTPUT, colours.as_bytes()).await.unwrap();
     channel.flush().await.unwrap();
 }

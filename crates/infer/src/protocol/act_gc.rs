@@ -27,7 +27,7 @@
 //! The halves are generic in the network role: either party may garble.
 
 use phineus_kernel::block::Block;
-use phineus_mpc::gc::{GcError, Span, evaluate, garble};
+use phineus_mpc::gc::{GarblerInputs, GarblerLabels, GcError, Span, evaluate, garble};
 use phineus_mpc::ot::cot;
 use phineus_mpc::{Bits, Delta};
 use phineus_net::{Channel, FRAME_HEADER, Role, Step, Traffic};
@@ -205,7 +205,8 @@ pub(crate) async fn prepare_garbler<R: Role>(
             for span in layer.table_spans(*tweak) {
                 let first = span.first as usize * per_instance;
                 let labels = &zero_labels[first..first + span.count * per_instance];
-                let garbled = compute(|| garble(&layer.circuit, cot.delta(), span, &inputs, labels))?;
+                let inputs = GarblerInputs::Later(&inputs);
+                let garbled = compute(|| garble(&layer.circuit, cot.delta(), span, inputs, labels))?;
                 channel.send_bytes(TABLES, &garbled.tables).await?;
                 // Chunks are whole batches, so their bits end at whole bytes but for the last.
                 decoding.extend_from_slice(garbled.decoding.as_bytes());
@@ -273,7 +274,7 @@ pub(crate) async fn evaluator<R: Role>(
         let labels = &material.labels[first * per_instance..][..span.count * per_instance];
         let chunk = compute(|| {
             let theirs = Block::vec_from_bytes(&bytes).unwrap_or_default();
-            evaluate(&layer.circuit, span, tables, &theirs, labels)
+            evaluate(&layer.circuit, span, tables, GarblerLabels::Sent(&theirs), labels)
         })?;
         output.extend_from_slice(chunk.as_bytes());
     }

@@ -213,10 +213,12 @@ impl Builder {
                 }
             });
         }
+        let outputs = place(&slots);
         Circuit {
+            mixes: mixes(self.garbler_inputs, self.evaluator_inputs, slots.count, &gates, &outputs),
             garbler_inputs: self.garbler_inputs,
             evaluator_inputs: self.evaluator_inputs,
-            outputs: place(&slots),
+            outputs,
             and_count: gates.iter().filter(|g| g.ciphertexts() > 0).count(),
             ciphertexts: gates.iter().map(Gate::ciphertexts).sum(),
             gates,
@@ -271,6 +273,44 @@ fn wire(id: usize) -> Bit {
 fn operands(gate: &Gate) -> (u32, u32) {
     let (Gate::Xor { a, b, .. } | Gate::And { a, b, .. } | Gate::AndKnown { a, b, .. }) = *gate;
     (a, b)
+}
+
+/// Whether nothing that is a sum of the garbler's inputs alone is hashed. Wires are tagged: zero for the garbler's inputs,
+/// a number of its own for any other that is no sum of others. Sums of different tags of 128 bits vanish with
+/// negligible probability.
+fn mixes(garbler: usize, evaluator: usize, slots: usize, gates: &[Gate], outputs: &Outputs) -> bool {
+    let mut fresh = (1_u64..).map(tag);
+    let mut tags = vec![0_u128; slots];
+    tags[garbler..garbler + evaluator].iter_mut().zip(&mut fresh).for_each(|(slot, tag)| *slot = tag);
+    for gate in gates {
+        let (a, b, out, hashes_a) = match *gate {
+            Gate::Xor { a, b, out } => {
+                tags[out as usize] = tags[a as usize] ^ tags[b as usize];
+                continue;
+            }
+            Gate::And { a, b, out, .. } => (a, b, out, true),
+            Gate::AndKnown { a, b, out, .. } => (a, b, out, false),
+        };
+        if tags[b as usize] == 0 || hashes_a && tags[a as usize] == 0 {
+            return false;
+        }
+        tags[out as usize] = fresh.next().unwrap_or_default();
+    }
+    match outputs {
+        Outputs::Bits(_) => true,
+        Outputs::Word(word) => word.terms.iter().all(|term| tags[term.slot as usize] != 0),
+    }
+}
+
+/// Two steps of SplitMix64.
+fn tag(n: u64) -> u128 {
+    let half = |n: u64| {
+        let mut z = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        u128::from(z ^ z >> 31)
+    };
+    half(2 * n) << 64 | half(2 * n + 1)
 }
 
 /// Assignment of wires to slots; a slot is reused as soon as its wire is dead.

@@ -44,6 +44,7 @@ pub struct Circuit {
     pub(super) slots: usize,
     pub(super) and_count: usize,
     pub(super) ciphertexts: usize,
+    pub(super) mixes: bool,
 }
 
 impl Circuit {
@@ -78,6 +79,13 @@ impl Circuit {
     #[must_use]
     pub fn gates(&self) -> &[Gate] {
         &self.gates
+    }
+
+    /// Whether no gate and no output hashes a sum of the garbler's inputs alone, as
+    /// [`GarblerInputs::Now`](super::GarblerInputs::Now) requires.
+    #[must_use]
+    pub fn mixes(&self) -> bool {
+        self.mixes
     }
 
     /// Slots of working memory.

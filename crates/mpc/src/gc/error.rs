@@ -28,6 +28,9 @@ pub enum GcError {
         /// Its number.
         index: usize,
     },
+    /// Inputs known while garbling, of a circuit that hashes a sum of them alone.
+    #[error("the circuit hashes the garbler's inputs before it mixes them with others")]
+    Unmixed,
     /// Parameters of a gadget out of range.
     #[error("{what} out of range: {got}")]
     Spec {

@@ -4,7 +4,8 @@ use phineus_kernel::block::Block;
 use phineus_kernel::halfgates;
 
 use super::circuit::{Circuit, Outputs};
-use super::garble::{colours, for_batches, load, pack_words};
+use super::garble::{colours, for_batches, pack_words};
+use super::input::{GarblerLabels, load};
 use super::{GcError, LANES, Span};
 use crate::Bits;
 
@@ -19,20 +20,20 @@ pub fn evaluate(
     circuit: &Circuit,
     span: Span,
     tables: &[u8],
-    garbler_labels: &[Block],
+    garbler_labels: GarblerLabels<'_>,
     evaluator_labels: &[Block],
 ) -> Result<Bits, GcError> {
     span.check()?;
     let (g, e) = (circuit.garbler_inputs, circuit.evaluator_inputs);
     GcError::check_len("tables", circuit.table_bytes(span.count), tables.len())?;
-    GcError::check_len("garbler's labels", span.count * g, garbler_labels.len())?;
+    garbler_labels.check(circuit, span)?;
     GcError::check_len("evaluator's labels", span.count * e, evaluator_labels.len())?;
     let mut out = vec![0; (span.count * circuit.outputs()).div_ceil(8)];
     let out_size = (LANES * circuit.outputs() / 8).max(1);
     for_batches::<u8>(circuit, span.count, (&mut [], 1), (&mut out, out_size), |b, memory, _, out| {
         let lanes = LANES.min(span.count - b * LANES);
         let of_batch = |width: usize| b * LANES * width..(b * LANES + lanes) * width;
-        load(&mut memory.slots, &garbler_labels[of_batch(g)], g);
+        garbler_labels.load(circuit, b * LANES, lanes, &mut memory.slots);
         load(&mut memory.slots[g..], &evaluator_labels[of_batch(e)], e);
         let tables = &tables[of_batch(circuit.table_bytes(1))];
         let (tables, words) = tables.split_at(lanes * circuit.gate_bytes());

@@ -7,63 +7,13 @@
 
 use phineus_kernel::block::Block;
 use phineus_kernel::halfgates;
-use phineus_kernel::prg::Prg;
-use rand::CryptoRng;
 use rayon::prelude::*;
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use zeroize::Zeroize;
 
 use super::circuit::{Circuit, Output, Outputs};
+use super::input::{GarblerInputs, load};
 use super::{GcError, LANES, Lanes, Span};
 use crate::{Bits, Delta};
-
-/// Where the labels of the garbler's inputs come from: all that the garbler has to store. One seed per layer.
-#[derive(Debug, Clone, Zeroize, ZeroizeOnDrop)]
-pub struct InputSeed(Block);
-
-impl InputSeed {
-    /// A uniform seed.
-    #[must_use]
-    pub fn random(rng: &mut impl CryptoRng) -> Self {
-        Self(Block::random(rng))
-    }
-
-    /// A stored seed.
-    #[must_use]
-    pub fn from_bytes(bytes: [u8; 16]) -> Self {
-        Self(Block::from_bytes(bytes))
-    }
-
-    /// The labels of the garbler's inputs in the instances of `span`: `zero label + bit Delta`.
-    ///
-    /// # Errors
-    /// [`GcError`] if `bits` is not `span.count * garbler_inputs` long or the span is not aligned.
-    ///
-    /// # Security
-    /// At most once per instance: two labels of one wire reveal [`Delta`].
-    pub fn labels(
-        &self,
-        circuit: &Circuit,
-        delta: &Delta,
-        span: Span,
-        bits: &Bits,
-    ) -> Result<Vec<Block>, GcError> {
-        span.check()?;
-        GcError::check_len("garbler's input bits", span.count * circuit.garbler_inputs, bits.len())?;
-        let mut labels = vec![Block::ZERO; bits.len()];
-        self.fill_zero_labels(circuit, span.first, &mut labels);
-        for (i, label) in labels.iter_mut().enumerate() {
-            *label ^= delta.times(bits.get(i));
-        }
-        Ok(labels)
-    }
-
-    /// Zero labels from instance `first` on.
-    fn fill_zero_labels(&self, circuit: &Circuit, first: u64, labels: &mut [Block]) {
-        let mut prg = Prg::new(self.0);
-        prg.seek(first * circuit.garbler_inputs as u64);
-        prg.fill_blocks(labels);
-    }
-}
 
 /// What garbling yields.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,16 +32,17 @@ pub struct Garbled {
 /// bit 0 clear as the sender of [`cot`](crate::ot::cot) gets them: the colour of an active label is the input bit.
 ///
 /// # Errors
-/// [`GcError`] on wrong lengths, an unaligned span or a label with bit 0 set.
+/// [`GcError`] on wrong lengths, an unaligned span, a label with bit 0 set, or a circuit that does not allow for inputs
+/// known now.
 pub fn garble(
     circuit: &Circuit,
     delta: &Delta,
     span: Span,
-    seed: &InputSeed,
+    inputs: GarblerInputs<'_>,
     evaluator_zero_labels: &[Block],
 ) -> Result<Garbled, GcError> {
     let mut tables = vec![0; circuit.table_bytes(span.count)];
-    let decoding = garble_into(circuit, delta, span, seed, evaluator_zero_labels, &mut tables)?;
+    let decoding = garble_into(circuit, delta, span, inputs, evaluator_zero_labels, &mut tables)?;
     Ok(Garbled { tables, decoding })
 }
 
@@ -104,11 +55,12 @@ pub fn garble_into(
     circuit: &Circuit,
     delta: &Delta,
     span: Span,
-    seed: &InputSeed,
+    inputs: GarblerInputs<'_>,
     evaluator_zero_labels: &[Block],
     tables: &mut [u8],
 ) -> Result<Bits, GcError> {
     span.check()?;
+    inputs.check(circuit, span)?;
     let expected = span.count * circuit.evaluator_inputs;
     GcError::check_len("evaluator's zero labels", expected, evaluator_zero_labels.len())?;
     GcError::check_len("tables", circuit.table_bytes(span.count), tables.len())?;
@@ -120,12 +72,9 @@ pub fn garble_into(
     let mut decoding = vec![0; (span.count * circuit.outputs()).div_ceil(8)];
     let batch = |b: usize, memory: &mut Memory, tables: &mut [u8], decoding: &mut [u8]| {
         let lanes = LANES.min(span.count - b * LANES);
-        let first = span.first + (b * LANES) as u64;
-        memory.garbler.resize(lanes * circuit.garbler_inputs, Block::ZERO);
-        seed.fill_zero_labels(circuit, first, &mut memory.garbler);
+        inputs.load(circuit, delta, (span, b * LANES, lanes), &mut memory.garbler, &mut memory.slots);
         let evaluator = &evaluator_zero_labels[b * LANES * circuit.evaluator_inputs..]
             [..lanes * circuit.evaluator_inputs];
-        load(&mut memory.slots, &memory.garbler, circuit.garbler_inputs);
         load(&mut memory.slots[circuit.garbler_inputs..], evaluator, circuit.evaluator_inputs);
         let tweak = span.batch_tweak(circuit, b);
         let (tables, words) = tables.split_at_mut(lanes * circuit.gate_bytes());
@@ -194,15 +143,6 @@ pub(super) fn for_batches<T: Send>(
         .zip(seconds)
         .enumerate()
         .for_each_init(memory, |memory, (b, (first, second))| batch(b, memory, first, second));
-}
-
-/// Lays labels in order (instance, bit) out as (bit, lane); missing instances keep what was there.
-pub(super) fn load(slots: &mut [Lanes], labels: &[Block], inputs: usize) {
-    for (lane, labels) in labels.chunks_exact(inputs.max(1)).enumerate() {
-        for (slot, label) in slots.iter_mut().zip(labels) {
-            slot[lane] = *label;
-        }
-    }
 }
 
 /// Packs the colours of the outputs in order (instance, bit). The garbler adds its negations and constants.

@@ -44,7 +44,8 @@ impl Run {
     }
 
     fn garble(&self) -> Garbled {
-        garble(&self.circuit, &self.delta, self.span, &self.seed, &self.zero_labels).unwrap()
+        garble(&self.circuit, &self.delta, self.span, GarblerInputs::Later(&self.seed), &self.zero_labels)
+            .unwrap()
     }
 
     fn evaluator_labels(&self) -> Vec<Block> {
@@ -57,7 +58,8 @@ impl Run {
     }
 
     fn evaluate(&self, span: Span, tables: &[u8]) -> Bits {
-        evaluate(&self.circuit, span, tables, &self.garbler_labels(), &self.evaluator_labels()).unwrap()
+        let theirs = self.garbler_labels();
+        evaluate(&self.circuit, span, tables, GarblerLabels::Sent(&theirs), &self.evaluator_labels()).unwrap()
     }
 
     /// The outputs in the clear.
@@ -76,7 +78,24 @@ impl Run {
         self.circuit.decode(&garbled.decoding, &self.evaluate(span, &garbled.tables))
     }
 
+    /// The garbler knew its inputs.
+    fn garble_now(&self) -> Result<Garbled, GcError> {
+        let inputs = GarblerInputs::Now(&self.garbler_bits);
+        garble(&self.circuit, &self.delta, self.span, inputs, &self.zero_labels)
+    }
+
+    fn evaluate_now(&self, tables: &[u8]) -> Bits {
+        evaluate(&self.circuit, self.span, tables, GarblerLabels::Zero, &self.evaluator_labels()).unwrap()
+    }
+
     fn assert_correct(&self) {
+        if self.circuit.mixes() {
+            let garbled = self.garble_now().unwrap();
+            let decoded = self.circuit.decode(&garbled.decoding, &self.evaluate_now(&garbled.tables));
+            assert_eq!(decoded.as_bytes(), self.expected().as_bytes());
+        } else {
+            assert_eq!(self.garble_now().unwrap_err(), GcError::Unmixed);
+        }
         let garbled = self.garble();
         assert_eq!(garbled.tables.len(), self.circuit.table_bytes(self.span.count));
         assert_eq!(self.decoded(self.span, &garbled).as_bytes(), self.expected().as_bytes());
@@ -143,20 +162,81 @@ fn chunks_concatenate_to_the_whole() {
             &run.circuit,
             &run.delta,
             span,
-            &run.seed,
+            GarblerInputs::Later(&run.seed),
             &run.zero_labels[first * e..][..span.count * e],
         );
         let part = part.unwrap();
         let bits = (first * g..(first + span.count) * g).map(|i| run.garbler_bits.get(i)).collect();
         let garbler_labels = run.seed.labels(&run.circuit, &run.delta, span, &bits).unwrap();
         let evaluator_labels = &run.evaluator_labels()[first * e..][..span.count * e];
-        let mut bits = evaluate(&run.circuit, span, &part.tables, &garbler_labels, evaluator_labels).unwrap();
+        let mut bits = evaluate(
+            &run.circuit,
+            span,
+            &part.tables,
+            GarblerLabels::Sent(&garbler_labels),
+            evaluator_labels,
+        )
+        .unwrap();
         bits.xor_assign(&part.decoding);
         out.extend(bits.to_words(24));
         tables.extend(part.tables);
     }
     assert_eq!(tables, whole.tables);
     assert_eq!(out, run.expected().to_words(24));
+}
+
+#[test]
+fn the_gadgets_mix_and_bare_inputs_are_refused() {
+    let specs = [
+        relu(),
+        ActSpec { shift: 0, hi: i32::MAX, lo: i32::MIN, ..relu() },
+        ActSpec { window: 9, shift: 23, lo: -1, hi: 1, ..relu() },
+        ActSpec { in_bits: 2, shift: 1, ..relu() },
+    ];
+    for spec in specs {
+        assert!(act_shared(&spec).unwrap().mixes(), "{spec:?}");
+    }
+    assert!(argmax(20, 10).unwrap().mixes());
+    // One input of the garbler against another, and one that is left when all else cancels.
+    let circuit = |bare: bool| {
+        let mut b = Builder::new(2, 2);
+        let (g, e) = (b.garbler(0, 2), b.evaluator(0, 2));
+        let sum = b.xor(g[0], e[0]);
+        let operand = if bare { b.xor(sum, e[0]) } else { sum };
+        let product = b.and(operand, sum);
+        b.finish(&[product])
+    };
+    assert!(circuit(false).mixes() && !circuit(true).mixes());
+    let mut b = Builder::new(1, 1);
+    let g = b.garbler(0, 1);
+    assert!(!b.clone().finish_word(&g, 5).mixes());
+    let e = b.evaluator(0, 1);
+    // An operand that is not hashed may be bare.
+    let product = b.and(g[0], e[0]);
+    assert!(b.finish(&[product]).mixes());
+}
+
+/// Equal inputs in all instances of a batch: no table repeats and none differs from another by the offset.
+#[test]
+fn known_inputs_do_not_show_in_the_tables() {
+    let mut run = Run::new(act_shared(&relu()).unwrap(), 256, 11);
+    run.garbler_bits = Bits::zeros(run.garbler_bits.len());
+    let zeros = run.garble_now().unwrap().tables;
+    run.garbler_bits = (0..run.garbler_bits.len()).map(|_| true).collect();
+    let ones = run.garble_now().unwrap().tables;
+    let blocks: Vec<u128> = zeros
+        .as_chunks::<16>()
+        .0
+        .iter()
+        .chain(ones.as_chunks::<16>().0)
+        .map(|b| u128::from_le_bytes(*b))
+        .collect();
+    let set: std::collections::HashSet<_> = blocks[..blocks.len() / 2].iter().collect();
+    assert_eq!(set.len(), blocks.len() / 2);
+    assert!(blocks[..blocks.len() / 2].iter().all(|b| !set.contains(&(b ^ run.delta.block().0))));
+    let ones: u32 = blocks.iter().map(|b| b.count_ones()).sum();
+    let n = 128.0 * blocks.len() as f64;
+    assert!((f64::from(ones) - n / 2.0).abs() < 6.0 * (n / 4.0).sqrt(), "{ones} of {n}");
 }
 
 /// Fraction of output bits that differ from the truth.
@@ -199,7 +279,7 @@ fn wrong_lengths_are_errors() {
     let tables = run.garble().tables;
     let (g, e) = (run.garbler_labels(), run.evaluator_labels());
     let call = |span, tables: &[u8], g: &[Block], e: &[Block]| {
-        evaluate(&run.circuit, span, tables, g, e).unwrap_err()
+        evaluate(&run.circuit, span, tables, GarblerLabels::Sent(g), e).unwrap_err()
     };
     let is_length = |error, name| matches!(error, GcError::Length { what, .. } if what == name);
     assert!(is_length(call(run.span, &tables[1..], &g, &e), "tables"));
@@ -207,12 +287,19 @@ fn wrong_lengths_are_errors() {
     assert!(is_length(call(run.span, &tables, &g, &e[1..]), "evaluator's labels"));
     let unaligned = Span { first: 3, ..run.span };
     assert_eq!(call(unaligned, &tables, &g, &e), GcError::Unaligned { first: 3 });
-    assert!(garble(&run.circuit, &run.delta, run.span, &run.seed, &run.zero_labels[1..]).is_err());
-    assert!(garble(&run.circuit, &run.delta, unaligned, &run.seed, &run.zero_labels).is_err());
+    assert!(
+        garble(&run.circuit, &run.delta, run.span, GarblerInputs::Later(&run.seed), &run.zero_labels[1..])
+            .is_err()
+    );
+    assert!(
+        garble(&run.circuit, &run.delta, unaligned, GarblerInputs::Later(&run.seed), &run.zero_labels)
+            .is_err()
+    );
     assert!(run.seed.labels(&run.circuit, &run.delta, run.span, &Bits::zeros(3)).is_err());
     let mut coloured = run.zero_labels.clone();
     coloured[7] = coloured[7].with_lsb();
-    let error = garble(&run.circuit, &run.delta, run.span, &run.seed, &coloured).unwrap_err();
+    let error =
+        garble(&run.circuit, &run.delta, run.span, GarblerInputs::Later(&run.seed), &coloured).unwrap_err();
     assert_eq!(error, GcError::Colour { index: 7 });
 }
 
@@ -244,10 +331,19 @@ fn times(run: &Run) -> (f64, f64) {
     let (mut garbling, mut evaluation) = (vec![], vec![]);
     for _ in 0..9 {
         let start = ThreadTime::now();
-        garble_into(&run.circuit, &run.delta, run.span, &run.seed, &run.zero_labels, tables).unwrap();
+        garble_into(
+            &run.circuit,
+            &run.delta,
+            run.span,
+            GarblerInputs::Later(&run.seed),
+            &run.zero_labels,
+            tables,
+        )
+        .unwrap();
         garbling.push(start.elapsed().as_secs_f64());
         let start = ThreadTime::now();
-        evaluate(&run.circuit, run.span, tables, &garbler_labels, &evaluator_labels).unwrap();
+        evaluate(&run.circuit, run.span, tables, GarblerLabels::Sent(&garbler_labels), &evaluator_labels)
+            .unwrap();
         evaluation.push(start.elapsed().as_secs_f64());
     }
     let median = |mut times: Vec<f64>| {
