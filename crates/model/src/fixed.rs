@@ -6,7 +6,7 @@
 //!
 //! A value that depends on weights without an [`Act`] in between has a proven interval that would tell sums of
 //! weights; its fact therefore states nothing but the ring: `lo = -2^(bits-1)`, and `hi = 2^(bits-1) - 1` less the
-//! rounding term of the [`Rescale`] that reads it. Between nodes rings only shrink: a node other than an [`Act`] is
+//! margin of the [`Rescale`] that reads it. Between nodes rings only shrink: a node other than an [`Act`] is
 //! never wider than what it reads, so that shares pass by a reduction.
 
 mod encode;
@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 pub use encode::EncodeError;
 pub(crate) use interval::additive;
-pub use interval::{Interval, bits_for};
+pub use interval::{Interval, Margin, bits_for};
 pub(crate) use validate::check_companions;
 pub use validate::{Fault, GraphError, limits};
 
@@ -72,6 +72,14 @@ impl Rescale {
         (1i64 << self.shift) >> 1
     }
 
+    /// Room that a value must leave below the end of its ring for every engine: rounding adds at most one unit,
+    /// and a lower bound that is negative is first moved to zero.
+    #[must_use]
+    pub fn margin(&self) -> i64 {
+        let up = i64::from(self.shift > 0) - i64::from(self.lo.min(0));
+        up << self.shift
+    }
+
     /// The rescaled value; `|v| < 2^62`.
     #[must_use]
     pub fn apply(&self, v: i64) -> i64 {
@@ -119,6 +127,16 @@ impl Act {
     pub fn apply(&self, v: i64) -> i64 {
         let v = self.rescale.apply(v);
         self.quadratic.map_or(v, |q| q.rescale.apply(q.evaluate(v)))
+    }
+
+    /// Width of the ring that holds the polynomial before its rescale, with the [`Rescale::margin`] that engines on
+    /// shares need, and more bits than are dropped; 2 without a polynomial. May exceed 32.
+    #[must_use]
+    pub fn polynomial_bits(&self) -> u32 {
+        self.quadratic.map_or(2, |q| {
+            let (lo, hi) = interval::quadratic(self);
+            bits_for((lo, hi.saturating_add(q.rescale.margin()))).max(q.rescale.shift + 1)
+        })
     }
 }
 

@@ -5,8 +5,11 @@
 //! bits above its ring; an activation takes the signed representative, the maximum over its window, rescales with
 //! rounding half up and saturation, and evaluates its polynomial. Cost: one integer matrix product per linear layer
 //! (convolutions are unrolled), exact, no floating point.
+//!
+//! [`stochastic`] is the other meaning that a private run may have: the same but for the rounding.
 
 mod gemm;
+pub mod stochastic;
 
 use crate::fixed::{Act, Fact, GraphError, Model, Op, Reveal, Weights};
 use crate::graph::{Conv, Node};
@@ -47,10 +50,8 @@ pub enum ReferenceError {
 /// # Errors
 /// For an input of the wrong length or out of range, and for a malformed model.
 pub fn run(model: &Model, input: &[i32]) -> Result<Vec<i64>, ReferenceError> {
-    let output = model.graph.output;
-    let words = evaluate(model, input, false)?.swap_remove(output);
-    let fact = &model.graph.facts[output];
-    Ok(reveal(model.graph.reveal, words.into_iter().map(|word| fact.to_signed(word).into()).collect()))
+    let values = evaluate(model, input, false, &mut activation)?;
+    Ok(revealed(model, &values))
 }
 
 /// Every node's value as words modulo `2^bits` of its fact, by node.
@@ -58,7 +59,13 @@ pub fn run(model: &Model, input: &[i32]) -> Result<Vec<i64>, ReferenceError> {
 /// # Errors
 /// As [`run`].
 pub fn trace(model: &Model, input: &[i32]) -> Result<Vec<Vec<u32>>, ReferenceError> {
-    evaluate(model, input, true)
+    evaluate(model, input, true, &mut activation)
+}
+
+/// What the client learns of a run with these values of all nodes.
+fn revealed(model: &Model, values: &[Vec<u32>]) -> Vec<i64> {
+    let (output, fact) = (&values[model.graph.output], &model.graph.facts[model.graph.output]);
+    reveal(model.graph.reveal, output.iter().map(|word| fact.to_signed(*word).into()).collect())
 }
 
 /// What the client learns of the outputs; of equal largest outputs the lowest index.
@@ -76,12 +83,16 @@ pub fn reveal(reveal: Reveal, outputs: Vec<i64>) -> Vec<i64> {
 /// The value of one activation layer: `x` in the ring of `from`, `shape` its shape, the result in the ring of `to`.
 #[must_use]
 pub fn activation(act: &Act, shape: &[usize], x: &[u32], from: &Fact, to: &Fact) -> Vec<u32> {
+    pooled(act, shape, x, from).into_iter().map(|v| act.apply(v.into()) as u32 & to.mask()).collect()
+}
+
+/// What an activation rescales: the signed values it reads, or their maxima.
+fn pooled(act: &Act, shape: &[usize], x: &[u32], from: &Fact) -> Vec<i32> {
     let signed = signed(x, from);
-    let pooled = match (act.max_pool, shape) {
+    match (act.max_pool, shape) {
         (Some(window), &[c, h, w]) => op::pool::max(&signed, [c, h, w], &window),
         _ => signed,
-    };
-    pooled.into_iter().map(|v| act.apply(v.into()) as u32 & to.mask()).collect()
+    }
 }
 
 /// `weights * x + bias` modulo `2^32` for signed `x` (the shape of the convolution's input).
@@ -104,7 +115,15 @@ pub fn linear(conv: &Conv, layer: &Weights, x: &[i32]) -> Vec<u32> {
     y.into_iter().map(|v| v as u32).collect()
 }
 
-fn evaluate(model: &Model, input: &[i32], keep: bool) -> Result<Vec<Vec<u32>>, ReferenceError> {
+/// One activation layer: as [`activation`].
+type Activation<'f> = dyn FnMut(&Act, &[usize], &[u32], &Fact, &Fact) -> Vec<u32> + 'f;
+
+fn evaluate(
+    model: &Model,
+    input: &[i32],
+    keep: bool,
+    activation: &mut Activation<'_>,
+) -> Result<Vec<Vec<u32>>, ReferenceError> {
     model.validate_structure()?;
     let graph = &model.graph;
     check_input(input, &graph.nodes[0], &graph.facts[0])?;
@@ -114,23 +133,11 @@ fn evaluate(model: &Model, input: &[i32], keep: bool) -> Result<Vec<Vec<u32>>, R
             node.inputs.iter().filter(|&&used| used != graph.output).for_each(|&used| last_use[used] = id);
         }
     }
+    let mask = graph.facts[0].mask();
     let mut values: Vec<Vec<u32>> = Vec::with_capacity(graph.nodes.len());
-    for (id, (node, fact)) in graph.nodes.iter().zip(&graph.facts).enumerate() {
-        let read: Vec<&[u32]> = node.inputs.iter().map(|&i| &values[i][..]).collect();
-        let first = node
-            .inputs
-            .first()
-            .map_or((&graph.nodes[0], &graph.facts[0]), |&i| (&graph.nodes[i], &graph.facts[i]));
-        let mut value = match &node.op {
-            Op::Input => input.iter().map(|&v| v as u32).collect(),
-            Op::Linear { conv, weights, .. } => {
-                linear(conv, &model.weights[*weights], &signed(read[0], first.1))
-            }
-            Op::Act(act) => activation(act, &first.0.shape, read[0], first.1, fact),
-            op => additive(op, &read, &first.0.shape),
-        };
-        // Rings only shrink outside of activations, so words modulo a wider power of two just lose bits.
-        value.iter_mut().for_each(|word| *word &= fact.mask());
+    values.push(input.iter().map(|&v| v as u32 & mask).collect());
+    for (id, node) in graph.nodes.iter().enumerate().skip(1) {
+        let value = node_value(model, id, &values, activation);
         values.push(value);
         for &used in &node.inputs {
             if last_use[used] == id {
@@ -139,6 +146,22 @@ fn evaluate(model: &Model, input: &[i32], keep: bool) -> Result<Vec<Vec<u32>>, R
         }
     }
     Ok(values)
+}
+
+/// The value of a node, not the input, from the values of those it reads.
+fn node_value(model: &Model, id: usize, values: &[Vec<u32>], activation: &mut Activation<'_>) -> Vec<u32> {
+    let Model { graph, weights: all_weights, .. } = model;
+    let (node, fact) = (&graph.nodes[id], &graph.facts[id]);
+    let read: Vec<&[u32]> = node.inputs.iter().map(|&i| &values[i][..]).collect();
+    let (shape, from) = (&graph.nodes[node.inputs[0]].shape, &graph.facts[node.inputs[0]]);
+    let mut value = match &node.op {
+        Op::Linear { conv, weights, .. } => linear(conv, &all_weights[*weights], &signed(read[0], from)),
+        Op::Act(act) => activation(act, shape, read[0], from, fact),
+        op => additive(op, &read, shape),
+    };
+    // Rings only shrink outside of activations, so words modulo a wider power of two just lose bits.
+    value.iter_mut().for_each(|word| *word &= fact.mask());
+    value
 }
 
 /// An operation that is additive and without secrets, modulo `2^32`: on words of the value itself, or on one

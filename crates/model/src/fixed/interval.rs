@@ -53,21 +53,32 @@ impl Graph {
         all
     }
 
-    /// For every node, the largest rounding term that an [`Act`] adds to it.
+    /// For every node, what the activations that read it add to it at most: their rounding terms, and their
+    /// [`Rescale::margin`](super::Rescale::margin)s.
     #[must_use]
-    pub fn rounding_terms(&self) -> Vec<i64> {
-        let mut all = vec![0; self.nodes.len()];
+    pub fn margins(&self) -> Vec<Margin> {
+        let mut all = vec![Margin::default(); self.nodes.len()];
         for node in &self.nodes {
             if let Op::Act(act) = &node.op {
                 for &id in &node.inputs {
-                    if let Some(term) = all.get_mut(id) {
-                        *term = act.rescale.half().max(*term);
+                    if let Some(margin) = all.get_mut(id) {
+                        margin.rounding = act.rescale.half().max(margin.rounding);
+                        margin.engines = act.rescale.margin().max(margin.engines);
                     }
                 }
             }
         }
         all
     }
+}
+
+/// Room that the readers of a value need above it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Margin {
+    /// For exact rounding: the model means nothing without it.
+    pub rounding: i64,
+    /// For every engine: without it some cannot run the layer.
+    pub engines: i64,
 }
 
 /// The interval of an operation without secrets, from those of its inputs.

@@ -187,7 +187,8 @@ fn numbers() {
     // An accumulator without room for the rounding of its reader.
     let no_room = fault(|m| {
         let at = linear(m);
-        m.graph.facts[at].hi += 1;
+        let fact = &mut m.graph.facts[at];
+        fact.hi = i64::from(fact.mask() >> 1);
         at + 1
     });
     assert_eq!(no_room, Fault::Rescale);
@@ -207,6 +208,13 @@ fn weights() {
     assert_eq!(first(|layer| layer.weights[0] = 128), Fault::WeightRange);
     assert_eq!(first(|layer| layer.weights[0] = i32::MIN), Fault::WeightRange);
     assert_eq!(first(|layer| layer.bias[0] = i32::MAX), Fault::Bound);
+    // An interval that the graph alone cannot prove wrong.
+    let too_narrow = fault(|m| {
+        let at = linear(m);
+        m.graph.facts[at].hi = 0;
+        at
+    });
+    assert_eq!(too_narrow, Fault::Bound);
     let index = fault(|m| {
         let at = linear(m);
         if let Op::Linear { weights, .. } = &mut m.graph.nodes[at].op {

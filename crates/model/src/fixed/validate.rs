@@ -103,8 +103,8 @@ pub enum Fault {
     /// The stated interval is not that of the operation's results.
     #[error("the stated interval is not that of the operation's results")]
     Interval,
-    /// The proven interval of a value, from the weights, does not fit its ring.
-    #[error("the values that the weights allow do not fit the ring")]
+    /// The proven interval of a value, from the weights, exceeds the stated one.
+    #[error("the values that the weights allow exceed the stated interval")]
     Bound,
     /// A shift of at least the width, empty bounds, or rounding that overflows.
     #[error("a shift of at least the width, empty bounds, or rounding that overflows")]
@@ -276,10 +276,10 @@ impl Model {
                 return Err(GraphError::Node { node, fault: Fault::WeightRange });
             }
         }
-        let rounding = self.graph.rounding_terms();
+        // Facts fit their rings, with the rounding of those who read them.
         let intervals = self.graph.intervals(&self.weights);
         for (node, ((lo, hi), fact)) in intervals.into_iter().zip(&self.graph.facts).enumerate() {
-            if bits_for((lo, hi.saturating_add(rounding[node]))) > fact.bits {
+            if lo < fact.lo || hi > fact.hi {
                 return Err(GraphError::Node { node, fault: Fault::Bound });
             }
         }
@@ -442,9 +442,9 @@ fn check_act(act: &Act, input: &Fact) -> Result<(), Fault> {
 }
 
 impl Fact {
-    /// The fact of a value that depends on weights: it states the ring, less the rounding of whoever reads it.
-    pub(crate) fn coarse(step: f64, bits: u32, rounding: i64) -> Self {
+    /// The fact of a value that depends on weights: it states the ring, less the margin of whoever reads it.
+    pub(crate) fn coarse(step: f64, bits: u32, margin: i64) -> Self {
         let half = 1i64 << (bits - 1);
-        Self { step, lo: -half, hi: half - 1 - rounding, bits }
+        Self { step, lo: -half, hi: half - 1 - margin, bits }
     }
 }

@@ -1,6 +1,7 @@
 //! The integers: weights, biases, rescales, and the width of every ring.
 //!
-//! A ring has to hold the value's proven interval and the rounding term of an activation that reads it. Then widths
+//! A ring has to hold the value's proven interval and the margin of an activation that reads it (that of exact rounding
+//! if the one for all engines leads above 32 bits). Then widths
 //! propagate against the flow: a value is at least as wide as every reader but activations, because shares pass
 //! between nodes by a reduction and are never extended. Last, the intervals of accumulators are widened to their
 //! whole rings, so that the public graph tells widths and nothing else about the weights.
@@ -108,11 +109,15 @@ fn operation(
 /// Chooses every ring, states the facts, and finds the values that need more than 32 bits.
 fn settle_rings(graph: &mut Graph, weights: &[Weights]) -> Result<(), QuantizeError> {
     let intervals = graph.intervals(weights);
-    let rounding = graph.rounding_terms();
+    let mut margins: Vec<i64> = Vec::new();
+    for (margin, (_, hi)) in graph.margins().into_iter().zip(&intervals) {
+        let room = bits_for((0, hi + margin.engines)) <= 32;
+        margins.push(if room { margin.engines } else { margin.rounding });
+    }
     for id in (0..graph.nodes.len()).rev() {
         let (lo, hi) = intervals[id];
         // Readers come later, so what they ask of this value is in its fact already.
-        let bits = bits_for((lo, hi + rounding[id])).max(graph.facts[id].bits);
+        let bits = bits_for((lo, hi + margins[id])).max(graph.facts[id].bits);
         if bits > 32 {
             return Err(QuantizeError::Width { node: graph.nodes[id].name.clone(), bits });
         }
@@ -127,7 +132,7 @@ fn settle_rings(graph: &mut Graph, weights: &[Weights]) -> Result<(), QuantizeEr
     let depends = graph.depends_on_weights();
     for (id, fact) in graph.facts.iter_mut().enumerate() {
         if depends[id] {
-            *fact = Fact::coarse(fact.step, fact.bits, rounding[id]);
+            *fact = Fact::coarse(fact.step, fact.bits, margins[id]);
         } else {
             (fact.lo, fact.hi) = intervals[id];
         }

@@ -376,7 +376,7 @@ fn rings_only_shrink_and_public_facts_tell_widths_only() {
     for (id, fact) in graph.facts.iter().enumerate() {
         if depends[id] {
             let half = 1i64 << (fact.bits - 1);
-            assert_eq!((fact.lo, fact.hi), (-half, half - 1 - graph.rounding_terms()[id]));
+            assert_eq!((fact.lo, fact.hi), (-half, half - 1 - graph.margins()[id].engines));
         }
     }
     let public = graph.public_view();
