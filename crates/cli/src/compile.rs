@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use comfy_table::Table;
-use phineus_infer::plan::Plan;
+use phineus_infer::plan::{Options, Plan};
 use phineus_model::fixed::{Model, Op, Preprocess, Reveal};
 use phineus_model::graph::Node;
 use phineus_model::phn::Public;
@@ -219,6 +219,6 @@ fn read(path: &Path) -> Result<Vec<u8>, Failure> {
 }
 
 /// The plan of a compiled model.
-pub(crate) fn plan(model: &Model) -> Result<Plan, Failure> {
-    Ok(Plan::new(Public::of(model))?)
+pub(crate) fn plan(model: &Model, options: &Options) -> Result<Plan, Failure> {
+    Ok(Plan::new(Public::of(model), options)?)
 }

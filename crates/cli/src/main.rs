@@ -6,6 +6,7 @@ mod command;
 mod compile;
 mod data;
 mod failure;
+mod options;
 mod pair;
 mod process;
 mod table;

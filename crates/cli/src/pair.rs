@@ -5,7 +5,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use phineus_infer::report::Output;
-use phineus_infer::session::client::Session;
+use phineus_infer::session::client::{Request, Session};
 use phineus_model::fixed::{Model, Reveal};
 use phineus_net::shaped::LinkProfile;
 use phineus_net::tcp;
@@ -13,6 +13,7 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
 use crate::failure::Failure;
+use crate::options::PlanFlags;
 
 /// A running `phineus serve`; it ends when this value is dropped.
 pub(crate) struct ServerProcess {
@@ -23,22 +24,20 @@ pub(crate) struct ServerProcess {
 
 impl ServerProcess {
     /// Starts a server for one compiled model on a free loopback port.
-    pub(crate) async fn start(model: &Path, store: Option<&Path>) -> Result<Self, Failure> {
-        Self::start_over(None, model, store).await
+    pub(crate) async fn start(model: &Path, flags: &PlanFlags) -> Result<Self, Failure> {
+        Self::start_over(None, model, flags).await
     }
 
     /// As [`Self::start`]; the server sends as slowly as over `link`. Its clients have to do the same.
     pub(crate) async fn start_over(
         link: Option<LinkProfile>,
         model: &Path,
-        store: Option<&Path>,
+        flags: &PlanFlags,
     ) -> Result<Self, Failure> {
         let mut command = itself()?;
         command.arg("serve").arg(model).args(["--listen", "127.0.0.1:0", "--until-stdin-closes"]);
         command.args(["--deadline", "600"]);
-        if let Some(store) = store {
-            command.arg("--store").arg(store);
-        }
+        flags.serve(&mut command);
         if let Some(link) = link {
             command.args(["--link", &link.to_string()]);
         }
@@ -69,10 +68,11 @@ pub(crate) fn itself() -> Result<Command, Failure> {
 }
 
 /// A session with a server of this machine.
-pub(crate) async fn connect(address: &str, plan: Option<[u8; 32]>) -> Result<Session, Failure> {
+pub(crate) async fn connect(address: &str, flags: &PlanFlags) -> Result<Session, Failure> {
     let mut channel = tcp::connect(address, DEADLINE).await?;
     channel.set_deadline(DEADLINE);
-    Ok(Session::connect(channel, "", plan, &mut rand::rng()).await?)
+    let request = Request { wishes: flags.wishes(), ..Request::default() };
+    Ok(Session::connect(channel, &request, &mut rand::rng()).await?)
 }
 
 /// Whether a report's output is the reference's, bit for bit.

@@ -52,6 +52,11 @@ impl ServerOptions {
 }
 
 impl Doorway {
+    /// The link that is imitated.
+    pub(crate) fn link(&self) -> Option<LinkProfile> {
+        self.link
+    }
+
     /// Listens, on a loopback address unless there is TLS.
     pub(crate) async fn listen(&self, address: &str) -> Result<TcpListener, Failure> {
         let cannot = |error| Failure::new(format!("cannot listen on {address}: {error}"));

@@ -43,6 +43,14 @@ pub enum ProtocolError {
         /// The peer's.
         theirs: String,
     },
+    /// The server answered with options that the client did not ask for.
+    #[error("the server answered with {} and {}, which were not asked for", options.engine, options.rounding)]
+    Unfulfilled {
+        /// What the client asked for.
+        wishes: Box<crate::plan::Wishes>,
+        /// What it got.
+        options: Box<crate::plan::Options>,
+    },
     /// No such model.
     #[error(transparent)]
     Catalogue(#[from] crate::served::CatalogueError),

@@ -1,7 +1,7 @@
 //! The plan: for every node of the public graph the protocol that computes it, with all its parameters.
 //!
-//! Both parties derive the plan from the public half of the model, by the same arithmetic; its digest covers the
-//! graph, the encryption parameters and every packing, so that two parties with equal digests agree on the length
+//! Both parties derive the plan from the public half of the model and the options they settled, by the same arithmetic;
+//! its digest covers the graph, the options, the encryption parameters and every packing, so that two parties with equal digests agree on the length
 //! of every message. Deriving a plan also proves it: parameters are at least 128-bit secure, decryption never
 //! fails (up to 2^-40 per inference) and the client's view hides the weights (statistical distance at most 2^-40
 //! beside the encryption itself).
@@ -9,10 +9,10 @@
 use std::sync::Arc;
 
 use phineus_he::{HeError, Params, ReplySpec, noise};
+use phineus_kernel::wire::Wire as _;
 use phineus_model::fixed::{Act, GraphError, Op, Reveal};
 use phineus_model::graph::{Conv, Node, NodeId};
 use phineus_model::phn::Public;
-use phineus_mpc::gc::Circuit;
 use thiserror::Error;
 
 use crate::packing::Packing;
@@ -21,10 +21,16 @@ use crate::report::{self, Report};
 
 mod circuits;
 mod encryption;
+mod nonlinear;
+mod offer;
+mod options;
 mod stack;
 
 use circuits::Circuits;
 pub use encryption::LinearPlan;
+pub use nonlinear::{GarbledLayer, NonLinear};
+pub use offer::{NotOffered, Offer, Wishes};
+pub use options::{Engine, Link, Options, Rounding, Transfers, UnknownName};
 pub use stack::Stack;
 
 /// Why a model has no private plan.
@@ -96,29 +102,6 @@ pub(crate) struct Wanted {
     pub(crate) element: u32,
 }
 
-/// A non-linear layer by garbled circuits: `instances` copies of one circuit.
-#[derive(Debug)]
-pub struct GarbledLayer {
-    /// The node; for the arg-max, the number of nodes.
-    pub node: NodeId,
-    /// The value it reads.
-    pub input: NodeId,
-    /// The circuit of one output.
-    pub circuit: Arc<Circuit>,
-    /// Outputs.
-    pub instances: usize,
-    /// Values per instance, in the order of the circuit's inputs; `None`: value `i` goes to instance `i`.
-    pub gather: Option<Vec<u32>>,
-    /// Values per instance.
-    pub window: usize,
-    /// Width of the values.
-    pub in_bits: u32,
-    /// Width of the output and of the client's next mask; 0 where the client learns the output.
-    pub mask_bits: u32,
-    /// What the garbler adds to its share beforehand: half of a rounding step.
-    pub half: u32,
-}
-
 /// What to do with a node.
 #[derive(Debug)]
 pub enum Choice {
@@ -126,8 +109,8 @@ pub enum Choice {
     Input,
     /// Offline by encryption, online in the clear: the linear layer of this number.
     Linear(usize),
-    /// Garbled by the server.
-    Garbled(GarbledLayer),
+    /// By the protocol that the engine provides.
+    NonLinear(NonLinear),
     /// Each party on its own share.
     Local,
 }
@@ -136,8 +119,9 @@ pub enum Choice {
 #[derive(Debug)]
 pub struct Plan {
     public: Public,
+    options: Options,
     choices: Vec<Choice>,
-    argmax: Option<GarbledLayer>,
+    argmax: Option<NonLinear>,
     rings: Vec<Arc<Params>>,
     linear: LinearPlan,
     digest: [u8; 32],
@@ -157,9 +141,18 @@ impl Plan {
     ///
     /// # Errors
     /// [`PlanError`] naming the layer that cannot be run.
-    pub fn new(public: Public) -> Result<Self, PlanError> {
+    pub fn new(public: Public, options: &Options) -> Result<Self, PlanError> {
         let graph = &public.graph;
         graph.validate()?;
+        if options.engine != Engine::Delphi {
+            return Err(unsupported("options", &format!("no engine {}", options.engine)));
+        }
+        if options.rounding != Rounding::Exact {
+            return Err(unsupported(
+                "options",
+                &format!("{} has no {} rounding", options.engine, options.rounding),
+            ));
+        }
         let places: u64 = graph.nodes.iter().map(places).sum();
         if places > MAX_PLACES {
             return Err(PlanError::TooLarge {
@@ -186,17 +179,18 @@ impl Plan {
                 Op::Linear { .. } => {
                     return Err(unsupported(&this.name, "a linear layer directly behind another one"));
                 }
-                Op::Act(act) => Choice::Garbled(circuits.act(&public, node, act)?),
+                Op::Act(act) => {
+                    Choice::NonLinear(NonLinear::ServerGarbles(circuits.act(&public, node, act)?))
+                }
                 _ => Choice::Local,
             });
         }
         let argmax = match graph.reveal {
             Reveal::Logits => None,
-            Reveal::ArgMax => Some(circuits.argmax(&public)?),
+            Reveal::ArgMax => Some(NonLinear::ServerGarbles(circuits.argmax(&public)?)),
         };
-        let stored =
-            choices.iter().filter_map(|c| if let Choice::Garbled(layer) = c { Some(layer) } else { None });
-        let stored: u64 = stored.chain(&argmax).map(GarbledLayer::client_bytes).sum();
+        let mut plan = Self { choices, argmax, rings, linear, digest: [0; 32], options: *options, public };
+        let stored: u64 = plan.nonlinear().map(NonLinear::client_bytes).sum();
         if stored > MAX_STORED {
             return Err(PlanError::TooLarge {
                 what: "bytes per pre-compute",
@@ -204,7 +198,6 @@ impl Plan {
                 limit: MAX_STORED,
             });
         }
-        let mut plan = Self { choices, argmax, rings, linear, digest: [0; 32], public };
         plan.digest = plan.hash();
         Ok(plan)
     }
@@ -215,6 +208,12 @@ impl Plan {
         &self.public
     }
 
+    /// What it was derived for.
+    #[must_use]
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
     /// One per node.
     #[must_use]
     pub fn choices(&self) -> &[Choice] {
@@ -223,7 +222,7 @@ impl Plan {
 
     /// The arg-max at the end, where the provider reveals nothing else.
     #[must_use]
-    pub fn argmax(&self) -> Option<&GarbledLayer> {
+    pub fn argmax(&self) -> Option<&NonLinear> {
         self.argmax.as_ref()
     }
 
@@ -246,11 +245,16 @@ impl Plan {
         LinearPlan::choose(&self.public, &self.rings, count)
     }
 
-    /// All garbled layers in order, the arg-max last.
-    pub fn garbled(&self) -> impl Iterator<Item = &GarbledLayer> {
+    /// All non-linear layers in order, the arg-max last.
+    pub fn nonlinear(&self) -> impl Iterator<Item = &NonLinear> {
         let layers =
-            self.choices.iter().filter_map(|c| if let Choice::Garbled(l) = c { Some(l) } else { None });
+            self.choices.iter().filter_map(|c| if let Choice::NonLinear(l) = c { Some(l) } else { None });
         layers.chain(&self.argmax)
+    }
+
+    /// Those that the server garbles.
+    pub(crate) fn server_garbled(&self) -> impl Iterator<Item = &GarbledLayer> {
+        self.nonlinear().map(|NonLinear::ServerGarbles(layer)| layer)
     }
 
     /// The encryption parameters that layers may use; see [`LinearPlan::used`].
@@ -288,14 +292,17 @@ impl Plan {
                 protocol: match choice {
                     Choice::Input => "mask",
                     Choice::Linear(_) => "linear_he",
-                    Choice::Garbled(_) => "act_gc",
+                    Choice::NonLinear(layer) => layer.protocol(),
                     Choice::Local => "local",
                 }
                 .to_owned(),
                 ..Default::default()
             })
             .collect();
-        let (op, protocol) = if self.argmax.is_some() { ("argmax", "argmax_gc") } else { ("reveal", "open") };
+        let (op, protocol) = match &self.argmax {
+            Some(layer) => ("argmax", layer.protocol()),
+            None => ("reveal", "open"),
+        };
         layers.push(report::Layer {
             name: "output".into(),
             op: op.into(),
@@ -319,19 +326,31 @@ impl Plan {
         report
     }
 
-    fn hash(&self) -> [u8; 32] {
-        let mut hasher = blake3::Hasher::new_derive_key("phineus plan 1");
-        hasher.update(&self.public.digest());
+    /// What both parties compare before they prepare `linear` together: parameters, packings and response formats of
+    /// all layers.
+    #[must_use]
+    pub fn linear_digest(&self, linear: &LinearPlan) -> [u8; 32] {
+        let mut hasher = blake3::Hasher::new_derive_key("phineus linear plan 1");
         for ring in &self.rings {
             hasher.update(&ring.digest());
         }
-        for layer in self.linear.layers() {
-            hasher.update(format!("{} {:?} {:?}", layer.ring, layer.spec, layer.packing.block()).as_bytes());
+        hasher.update(&(linear.count() as u64).to_le_bytes());
+        for layer in linear.layers() {
+            hasher.update(format!("{} {:?} {:?};", layer.ring, layer.spec, layer.packing.block()).as_bytes());
         }
-        for layer in self.garbled() {
-            hasher.update(
-                format!("{} {} {}", layer.instances, layer.circuit.table_bytes(1), layer.half).as_bytes(),
-            );
+        *hasher.finalize().as_bytes()
+    }
+
+    fn hash(&self) -> [u8; 32] {
+        let mut options = Vec::new();
+        self.options.encode(&mut options);
+        let mut hasher = blake3::Hasher::new_derive_key("phineus plan 2");
+        hasher.update(&options);
+        hasher.update(&self.public.digest());
+        hasher.update(&self.linear_digest(&self.linear));
+        for layer in self.nonlinear() {
+            hasher.update(layer.describe().as_bytes());
+            hasher.update(b";");
         }
         *hasher.finalize().as_bytes()
     }

@@ -19,7 +19,7 @@ pub(crate) fn predict(plan: &Plan, report: &mut Report) {
         traffic.rounds = u64::from(i == 0);
         report.layers[layer.node].offline = cost(traffic);
     }
-    let layers: Vec<_> = plan.garbled().collect();
+    let layers: Vec<_> = plan.server_garbled().collect();
     let (offline, online) = act_gc::predict(&layers);
     let first_of_group = act_gc::groups(&layers);
     for (i, ((layer, mut offline), online)) in layers.iter().zip(offline).zip(online).enumerate() {

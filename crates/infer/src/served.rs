@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use phineus_he::{Eval, Poly};
 use phineus_kernel::gemm;
@@ -12,17 +12,18 @@ use phineus_model::phn::Public;
 use rayon::prelude::*;
 use thiserror::Error;
 
-use crate::plan::{LinearLayer, Plan, PlanError};
+use crate::plan::{LinearLayer, NotOffered, Offer, Options, Plan, PlanError, Wishes};
 use crate::protocol::linear_he;
 
-/// One model, ready to serve.
+/// One model, ready to serve under one plan.
 pub struct Served {
-    model: Model,
+    model: Arc<Model>,
     plan: Arc<Plan>,
     /// Per linear layer and group, for the online product.
-    packed: Vec<Vec<gemm::Weights>>,
+    packed: Arc<Vec<Vec<gemm::Weights>>>,
     /// Per linear layer, transformed for the encrypted product; empty where the cache had no room.
-    transformed: Vec<Vec<Poly<Eval>>>,
+    transformed: Arc<Vec<Vec<Poly<Eval>>>>,
+    cache_bytes: usize,
 }
 
 impl Served {
@@ -31,33 +32,27 @@ impl Served {
     ///
     /// # Errors
     /// [`PlanError`].
-    pub fn new(model: Model, cache_bytes: usize) -> Result<Self, PlanError> {
+    pub fn new(model: Model, options: &Options, cache_bytes: usize) -> Result<Self, PlanError> {
         model.validate()?;
-        let plan = Arc::new(Plan::new(Public::of(&model))?);
-        let packed = plan
-            .linear()
-            .layers()
-            .iter()
-            .map(|layer| pack(layer, &model.weights[layer.weights].weights))
-            .collect();
-        let mut room = cache_bytes;
-        let transformed = plan
-            .linear()
-            .layers()
-            .iter()
-            .map(|layer| {
-                let params = &plan.rings()[layer.ring];
-                let bytes = layer.packing.weight_polys() * params.degree() * params.limbs() * 8;
-                if bytes > room {
-                    return Vec::new();
-                }
-                room -= bytes;
-                let weights = &model.weights[layer.weights].weights;
-                let one = |index| linear_he::respond::transform(layer, params, index, weights);
-                (0..layer.packing.weight_polys()).into_par_iter().map(one).collect()
-            })
-            .collect();
-        Ok(Self { model, plan, packed, transformed })
+        let plan = Arc::new(Plan::new(Public::of(&model), options)?);
+        let layers = plan.linear().layers();
+        let packed = layers.iter().map(|layer| pack(layer, &model.weights[layer.weights].weights)).collect();
+        let transformed = Arc::new(transform(&model, &plan, cache_bytes));
+        Ok(Self { model: Arc::new(model), plan, packed: Arc::new(packed), transformed, cache_bytes })
+    }
+
+    /// The same model under the plan of other options; what does not depend on them is shared.
+    ///
+    /// # Errors
+    /// [`PlanError`].
+    pub fn replanned(&self, options: &Options) -> Result<Self, PlanError> {
+        let Self { model, packed, cache_bytes, .. } = self;
+        let plan = Arc::new(Plan::new(Public::of(model), options)?);
+        let same = plan.linear_digest(plan.linear()) == self.plan.linear_digest(self.plan.linear());
+        let transformed =
+            if same { self.transformed.clone() } else { Arc::new(transform(model, &plan, *cache_bytes)) };
+        let (model, packed) = (model.clone(), packed.clone());
+        Ok(Self { model, plan, packed, transformed, cache_bytes: *cache_bytes })
     }
 
     /// The model.
@@ -104,18 +99,43 @@ impl Served {
     }
 }
 
+fn transform(model: &Model, plan: &Plan, cache_bytes: usize) -> Vec<Vec<Poly<Eval>>> {
+    let mut room = cache_bytes;
+    let one_layer = |layer: &LinearLayer| {
+        let params = &plan.rings()[layer.ring];
+        let bytes = layer.packing.weight_polys() * params.degree() * params.limbs() * 8;
+        if bytes > room {
+            return Vec::new();
+        }
+        room -= bytes;
+        let weights = &model.weights[layer.weights].weights;
+        let one = |index| linear_he::respond::transform(layer, params, index, weights);
+        (0..layer.packing.weight_polys()).into_par_iter().map(one).collect()
+    };
+    plan.linear().layers().iter().map(one_layer).collect()
+}
+
 fn pack(layer: &LinearLayer, weights: &[i32]) -> Vec<gemm::Weights> {
     let conv = &layer.conv;
     let (rows, columns) = (conv.out_channels / conv.groups, conv.weights_per_output());
     weights.chunks(rows * columns).map(|group| gemm::Weights::pack(rows, columns, group)).collect()
 }
 
-/// The models of one server, by name.
+/// The models of one server, by name, under every plan that its clients have asked for.
 #[derive(Default)]
-pub struct Catalogue(BTreeMap<String, Arc<Served>>);
+pub struct Catalogue {
+    offer: Offer,
+    models: BTreeMap<String, Plans>,
+}
+
+/// A model under several plans. There are at most as many as the offer has combinations.
+struct Plans {
+    first: Arc<Served>,
+    others: Mutex<Vec<Arc<Served>>>,
+}
 
 /// Why a model cannot join a catalogue, or is not in it.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum CatalogueError {
     /// Two models of one name.
@@ -129,30 +149,67 @@ pub enum CatalogueError {
         /// The names there are.
         served: String,
     },
+    /// A client has a wish that is not served.
+    #[error(transparent)]
+    NotOffered(#[from] NotOffered),
+    /// The model has no plan for what a client wishes.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
 }
 
 impl Catalogue {
+    /// An empty one, of a server that offers its clients a choice.
+    #[must_use]
+    pub fn new(offer: Offer) -> Self {
+        Self { offer, models: BTreeMap::new() }
+    }
+
+    /// What its clients can choose from.
+    #[must_use]
+    pub fn offer(&self) -> &Offer {
+        &self.offer
+    }
+
     /// Adds a model under its own name.
     ///
     /// # Errors
     /// [`CatalogueError::Duplicate`].
     pub fn add(&mut self, served: Served) -> Result<(), CatalogueError> {
         let name = served.model.name.clone();
-        match self.0.insert(name.clone(), Arc::new(served)) {
+        let plans = Plans { first: Arc::new(served), others: Mutex::default() };
+        match self.models.insert(name.clone(), plans) {
             None => Ok(()),
             Some(_) => Err(CatalogueError::Duplicate(name)),
         }
     }
 
-    /// The model of a name; no name means the only model.
+    /// The model of a name, under a plan that fulfils all wishes; no name means the only model. A plan that nobody has
+    /// asked for before is derived now.
     ///
     /// # Errors
-    /// [`CatalogueError::Unknown`].
-    pub fn find(&self, name: &str) -> Result<&Arc<Served>, CatalogueError> {
-        let only = if name.is_empty() && self.0.len() == 1 { self.0.values().next() } else { None };
-        only.or_else(|| self.0.get(name)).ok_or_else(|| CatalogueError::Unknown {
+    /// [`CatalogueError`].
+    pub fn find(&self, name: &str, wishes: &Wishes) -> Result<Arc<Served>, CatalogueError> {
+        let only = if name.is_empty() && self.models.len() == 1 { self.models.values().next() } else { None };
+        let plans = only.or_else(|| self.models.get(name)).ok_or_else(|| CatalogueError::Unknown {
             wanted: name.to_owned(),
-            served: self.0.keys().cloned().collect::<Vec<_>>().join(", "),
-        })
+            served: self.models.keys().cloned().collect::<Vec<_>>().join(", "),
+        })?;
+        plans.find(&self.offer.answer(wishes)?)
+    }
+}
+
+impl Plans {
+    fn find(&self, options: &Options) -> Result<Arc<Served>, CatalogueError> {
+        if self.first.plan.options() == options {
+            return Ok(self.first.clone());
+        }
+        // Held while a plan is derived, so that nobody derives it twice.
+        let mut others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(served) = others.iter().find(|served| served.plan.options() == options) {
+            return Ok(served.clone());
+        }
+        let served = Arc::new(self.first.replanned(options)?);
+        others.push(served.clone());
+        Ok(served)
     }
 }

@@ -3,10 +3,10 @@
 //!
 //! | step | direction | content |
 //! |---|---|---|
-//! | hello | C -> S | protocol version, model name, the plan digest that the client insists on |
-//! | welcome | S -> C | nonce, public half of the model |
+//! | hello | C -> S | protocol version, model name, the plan digest that the client insists on, its wishes |
+//! | welcome | S -> C | protocol version, nonce, the options served, public half of the model |
 //! | agree | C -> S | nonce, the plan digest that the client derived |
-//! | prepare | C -> S | first time: public keys, base OTs; then the offline phase, at its end the id |
+//! | prepare | C -> S | how many, digest of the linear layers' common plan; first time: public keys, base OTs; then the offline phase, at its end the id |
 //! | infer | C -> S | an id; the server burns it, answers, and the online phase runs |
 //!
 //! Any failure ends the session and burns the pre-compute in use. Every failure on one side is told to the other.

@@ -17,6 +17,7 @@ use crate::command::zoo::random_pixels;
 use crate::compile::{self, Quantisation};
 use crate::data::{Split, npy};
 use crate::failure::Failure;
+use crate::options::PlanFlags;
 use crate::pair::{self, ServerProcess};
 use crate::table;
 
@@ -54,6 +55,8 @@ pub(crate) struct Arguments {
     /// Where the other process listens.
     #[arg(long, hide = true, default_value = "")]
     address: String,
+    #[command(flatten)]
+    plan: PlanFlags,
     #[command(flatten)]
     quantisation: Quantisation,
 }
@@ -100,12 +103,12 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
         [] => random_pixels(shape, arguments.count.max(1)),
         samples => samples.iter().cycle().take(arguments.count.max(1)).cloned().collect(),
     };
-    let server = ServerProcess::start_over(arguments.link, &model_file, None).await?;
+    let server = ServerProcess::start_over(arguments.link, &model_file, &arguments.plan).await?;
     let mut reports = Vec::new();
     for (i, sample) in inputs.iter().enumerate() {
         let input_file = folder.path().join(format!("{i}.npy"));
         std::fs::write(&input_file, npy::encode(shape, &sample.pixels))?;
-        let mut report = client_process(&server.address, arguments.link, &input_file).await?;
+        let mut report = client_process(&server.address, &arguments, &input_file).await?;
         let input = model.encode_pixels(&sample.pixels)?;
         let expected = reference::run(&model, &input)?;
         report.equals_reference = Some(pair::same_output(&model, &expected, &report.output));
@@ -128,10 +131,11 @@ fn total(report: &Report) -> f64 {
     report.offline.seconds + report.online.seconds
 }
 
-async fn client_process(server: &str, link: Option<LinkProfile>, input: &Path) -> Result<Report, Failure> {
+async fn client_process(server: &str, arguments: &Arguments, input: &Path) -> Result<Report, Failure> {
     let mut command = pair::itself()?;
     command.args(["infer", "--json", "--deadline", "600", "--server", server]).arg(input);
-    if let Some(link) = link {
+    arguments.plan.infer(&mut command);
+    if let Some(link) = arguments.link {
         command.args(["--link", &link.to_string()]);
     }
     let output = command.stderr(std::process::Stdio::inherit()).output().await?;

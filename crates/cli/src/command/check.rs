@@ -5,6 +5,7 @@ use phineus_model::zoo;
 use crate::command::zoo::random_samples;
 use crate::compile::{self, Quantisation};
 use crate::failure::Failure;
+use crate::options::PlanFlags;
 use crate::table;
 
 /// Options of `phineus check`.
@@ -12,6 +13,8 @@ use crate::table;
 pub(crate) struct Arguments {
     /// The ONNX file, or the name of a zoo network.
     model: String,
+    #[command(flatten)]
+    plan: PlanFlags,
     #[command(flatten)]
     quantisation: Quantisation,
 }
@@ -28,7 +31,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let samples = random_samples(&graph, compile::CHECK_SAMPLES);
     let model = compile::quantise(&graph, &samples, &arguments.quantisation)?;
     println!("{}", compile::layer_table(&model));
-    let plan = compile::plan(&model)?;
+    let plan = compile::plan(&model, &arguments.plan.options(None))?;
     println!("{}", plan.proof());
     println!(
         "supported; scales shown here come from random inputs, `phineus compile --calibrate` sets the real ones"

@@ -2,13 +2,15 @@
 
 use std::path::PathBuf;
 
+use phineus_infer::plan::Rounding;
 use phineus_infer::report::Output;
-use phineus_model::phn;
+use phineus_model::{phn, reference};
 use rayon::prelude::*;
 
 use crate::compile::{self, Quantisation};
 use crate::data::{Sample, Split};
 use crate::failure::Failure;
+use crate::options::PlanFlags;
 use crate::table;
 
 /// Options of `phineus compile`.
@@ -22,7 +24,8 @@ pub(crate) struct Arguments {
     /// How many of them are used.
     #[arg(long, default_value_t = 256)]
     samples: usize,
-    /// Measure the accuracy of both the float and the integer network on the test half of the calibration data.
+    /// Measure the accuracy of the float network, and of the integers with the rounding of the plan, on the test half of
+    /// the calibration data.
     #[arg(long)]
     accuracy: bool,
     /// At most so many images for the accuracy.
@@ -31,6 +34,8 @@ pub(crate) struct Arguments {
     /// The file to write; the model's name with `.phn` by default.
     #[arg(short, long)]
     output: Option<PathBuf>,
+    #[command(flatten)]
+    plan: PlanFlags,
     #[command(flatten)]
     quantisation: Quantisation,
 }
@@ -42,19 +47,22 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let samples = compile::samples(&arguments.calibrate, shape, Split::Train, Some(arguments.samples))?;
     let model = compile::quantise(&graph, &samples, &arguments.quantisation)?;
     println!("{}", compile::layer_table(&model));
-    let plan = compile::plan(&model)?;
+    let options = arguments.plan.options(None);
+    let plan = compile::plan(&model, &options)?;
     println!("{}", plan.proof());
     println!("plan digest {}", plan.digest_hex());
     if arguments.accuracy {
         let test = compile::samples(&arguments.calibrate, shape, Split::Test, arguments.limit)?;
-        let (float, integer, same) = accuracy(&graph, &model, &test)?;
+        let right = accuracy(&graph, &model, &test, options.rounding)?;
         let percent = |n: usize| 100.0 * n as f64 / test.len().max(1) as f64;
+        let [float, integer, same] = right.map(percent);
+        let rounding = match options.rounding {
+            Rounding::Exact => "",
+            Rounding::Stochastic => " with stochastic rounding",
+        };
+        let images = test.len();
         println!(
-            "accuracy on {} images: float {:.2} %, integers {:.2} %, same class {:.2} %",
-            test.len(),
-            percent(float),
-            percent(integer),
-            percent(same)
+            "accuracy on {images} images: float {float:.2} %, integers{rounding} {integer:.2} %, same class {same:.2} %"
         );
     }
     let path = arguments.output.clone().unwrap_or_else(|| arguments.model.with_extension("phn"));
@@ -69,16 +77,22 @@ fn accuracy(
     graph: &phineus_model::float::Graph,
     model: &phineus_model::fixed::Model,
     samples: &[Sample],
-) -> Result<(usize, usize, usize), Failure> {
-    let of_one = |sample: &Sample| -> Result<(usize, usize, usize), Failure> {
+    rounding: Rounding,
+) -> Result<[usize; 3], Failure> {
+    let of_one = |sample: &Sample| -> Result<[usize; 3], Failure> {
         let real: Vec<f32> = model.preprocess.apply(&sample.pixels)?.into_iter().map(|x| x as f32).collect();
         let float = argmax(&graph.run(&real)?);
         let input = model.encode_pixels(&sample.pixels)?;
-        let integer = Output::of(&model.graph, &phineus_model::reference::run(model, &input)?).argmax;
-        let right = |c: usize| usize::from(sample.label == Some(c));
-        Ok((right(float), right(integer), usize::from(float == integer)))
+        let values = match rounding {
+            Rounding::Exact => reference::run(model, &input)?,
+            Rounding::Stochastic => reference::stochastic::run(model, &input, &mut rand::rng())?,
+        };
+        let integer = Output::of(&model.graph, &values).argmax;
+        let right = |c: usize| sample.label == Some(c);
+        Ok([right(float), right(integer), float == integer].map(usize::from))
     };
-    samples.par_iter().map(of_one).try_reduce(|| (0, 0, 0), |a, b| Ok((a.0 + b.0, a.1 + b.1, a.2 + b.2)))
+    let add = |a: [usize; 3], b: [usize; 3]| std::array::from_fn(|i| a[i] + b[i]);
+    samples.par_iter().map(of_one).try_reduce(|| [0; 3], |a, b| Ok(add(a, b)))
 }
 
 /// Index of the largest value, the lowest of equals.

@@ -5,6 +5,7 @@ use phineus_model::{onnx, phn, reference};
 use crate::compile::{self, Quantisation};
 use crate::data::{self, Sample};
 use crate::failure::Failure;
+use crate::options::PlanFlags;
 use crate::pair::{self, ServerProcess};
 use crate::{process, table};
 
@@ -29,6 +30,8 @@ pub(crate) struct Arguments {
     /// Print the report as JSON.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    plan: PlanFlags,
 }
 
 /// Compiles the model in the box, starts a server process, and asks it about a digit it never sees.
@@ -45,8 +48,8 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     std::fs::write(&model_file, phn::write(&model))?;
 
     let sample = &samples[usize::from(arguments.digit)];
-    let server = ServerProcess::start(&model_file, None).await?;
-    let mut session = pair::connect(&server.address, None).await?;
+    let server = ServerProcess::start(&model_file, &arguments.plan).await?;
+    let mut session = pair::connect(&server.address, &arguments.plan).await?;
     let input = model.encode_pixels(&sample.pixels)?;
     let prepared = session.prepare().await?;
     let inference = session.infer(prepared, &input).await?;

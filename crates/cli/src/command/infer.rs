@@ -4,11 +4,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use phineus_infer::report::Report;
-use phineus_infer::session::client::{Prepared, Session};
+use phineus_infer::session::client::{Prepared, Request, Session};
 use phineus_infer::store::{FileStore, Store, StoreError};
 
 use crate::data::{self, Split};
 use crate::failure::Failure;
+use crate::options::WishFlags;
 use crate::tls::ClientOptions;
 use crate::{compile, process, table};
 
@@ -28,6 +29,8 @@ pub(crate) struct Connection {
     #[arg(long, default_value_t = 60)]
     deadline: u64,
     #[command(flatten)]
+    wishes: WishFlags,
+    #[command(flatten)]
     transport: ClientOptions,
 }
 
@@ -37,7 +40,9 @@ impl Connection {
         let deadline = Duration::from_secs(self.deadline.max(1));
         let mut channel = self.transport.connect(&self.server, deadline).await?;
         channel.set_deadline(deadline);
-        Ok(Session::connect(channel, &self.model, self.plan, &mut rand::rng()).await?)
+        let wishes = self.wishes.wishes();
+        let request = Request { model: self.model.clone(), pinned: self.plan, wishes };
+        Ok(Session::connect(channel, &request, &mut rand::rng()).await?)
     }
 }
 

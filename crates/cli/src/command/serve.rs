@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use phineus_infer::plan::Wishes;
 use phineus_infer::served::{Catalogue, Served};
 use phineus_infer::session::server;
 use phineus_infer::store::{FileStore, MemoryStore, Store};
@@ -12,6 +13,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::sync::Semaphore;
 
 use crate::failure::Failure;
+use crate::options::OfferFlags;
 use crate::process;
 use crate::tls::ServerOptions;
 
@@ -26,6 +28,8 @@ pub(crate) struct Arguments {
     listen: String,
     #[command(flatten)]
     transport: ServerOptions,
+    #[command(flatten)]
+    offer: OfferFlags,
     /// Directory of the pool of pre-computes. Without it they live in memory and end with the server.
     #[arg(long)]
     store: Option<PathBuf>,
@@ -50,11 +54,14 @@ pub(crate) struct Arguments {
 pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let doorway = Arc::new(arguments.transport.doorway()?);
     let listener = doorway.listen(&arguments.listen).await?;
-    let mut catalogue = Catalogue::default();
+    let offer = arguments.offer.offer(doorway.link());
+    let options = offer.answer(&Wishes::default()).map_err(|e| Failure::new(e.to_string()))?;
+    let mut catalogue = Catalogue::new(offer);
     for path in &arguments.models {
         let bytes = std::fs::read(path).map_err(|e| Failure::at(path, e))?;
         let model = phineus_model::phn::read(&bytes).map_err(|e| Failure::at(path, e))?;
-        let served = Served::new(model, arguments.weight_cache_mb << 20).map_err(|e| Failure::at(path, e))?;
+        let served = Served::new(model, &options, arguments.weight_cache_mb << 20)
+            .map_err(|e| Failure::at(path, e))?;
         catalogue.add(served).map_err(|e| Failure::at(path, e))?;
     }
     let store: Arc<dyn Store> = match &arguments.store {

@@ -8,6 +8,7 @@ use phineus_model::{phn, reference};
 use crate::compile;
 use crate::data::Split;
 use crate::failure::Failure;
+use crate::options::PlanFlags;
 use crate::pair::{self, ServerProcess};
 
 /// Options of `phineus verify`.
@@ -24,6 +25,8 @@ pub(crate) struct Arguments {
     /// Print one report per image as JSON.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    plan: PlanFlags,
 }
 
 /// Runs every image privately, with the server in a process of its own, and compares.
@@ -32,8 +35,8 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let model = phn::read(&bytes).map_err(|e| Failure::at(&arguments.model, e))?;
     let shape = compile::shape_of(&model.graph.nodes)?;
     let samples = compile::samples(&arguments.data, shape, Split::Test, Some(arguments.count))?;
-    let server = ServerProcess::start(&arguments.model, None).await?;
-    let mut session = pair::connect(&server.address, None).await?;
+    let server = ServerProcess::start(&arguments.model, &arguments.plan).await?;
+    let mut session = pair::connect(&server.address, &arguments.plan).await?;
     let style = ProgressStyle::with_template("{bar:40} {pos}/{len} images, {eta} left")?;
     let bar = ProgressBar::new(samples.len() as u64).with_style(style);
     let (mut equal, mut private_right, mut labelled) = (0, 0, 0);

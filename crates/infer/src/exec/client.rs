@@ -74,7 +74,9 @@ impl Shared {
                 Choice::Input => {
                     Some(shared.seed.mask(node, graph.facts[node].bits, graph.nodes[node].len()))
                 }
-                Choice::Garbled(layer) => Some(shared.seed.mask(node, layer.mask_bits, layer.instances)),
+                Choice::NonLinear(layer) => {
+                    Some(shared.seed.mask(node, layer.mask_bits(), layer.instances()))
+                }
                 Choice::Linear(_) | Choice::Local => None,
             };
         }
@@ -102,7 +104,7 @@ pub(crate) async fn garbled(
     let Shared { seed, shares, mut costs } = shared;
     let share = |node: usize| Zeroizing::new(shares[node].clone().unwrap_or_default());
     // 4. All garbled layers.
-    let layers: Vec<_> = plan.garbled().collect();
+    let layers: Vec<_> = plan.server_garbled().collect();
     let inputs: Vec<_> = layers.iter().map(|layer| share(layer.input)).collect();
     let (tweak, prepared) = act_gc::prepare_evaluator(channel, cot, &layers, &inputs, Side::Client).await?;
     let mut material = Vec::with_capacity(layers.len());
@@ -125,7 +127,7 @@ pub(crate) async fn online(
     let mut costs = vec![Cost::default(); plan.rows()];
     let mut clock = Clock::start(Side::Client, channel.traffic());
     let seed = &material.seed;
-    let mut garbled = act_gc::tweaks(plan.garbled(), material.tweak).zip(&material.layers);
+    let mut garbled = act_gc::tweaks(plan.server_garbled(), material.tweak).zip(&material.layers);
     for (node, choice) in plan.choices().iter().enumerate() {
         match choice {
             Choice::Input => {
@@ -141,7 +143,7 @@ pub(crate) async fn online(
                 channel.send_bytes(INPUT, &bytes).await?;
                 channel.flush().await?;
             }
-            Choice::Garbled(_) => {
+            Choice::NonLinear(_) => {
                 // 2. One exchange per activation layer.
                 if let Some(((layer, tweak), layer_material)) = garbled.next() {
                     let mask = Zeroizing::new(seed.mask(node, layer.mask_bits, layer.instances));

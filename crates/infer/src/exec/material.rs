@@ -92,7 +92,7 @@ impl ClientMaterial {
             .collect::<Result<_, ProtocolError>>()?;
         let costs = (0..plan.rows()).map(|_| reader.cost()).collect::<Result<_, _>>()?;
         let layers = plan
-            .garbled()
+            .server_garbled()
             .map(|layer| {
                 let labels = reader.take(layer.evaluator_bits() * Block::BYTES)?;
                 let labels = Block::vec_from_bytes(labels).ok_or(ProtocolError::Material)?;
@@ -126,7 +126,7 @@ impl ServerMaterial {
         let delta = Delta::from_bytes(reader.array()?).ok_or(ProtocolError::Material)?;
         let cpu_seconds = (0..plan.rows()).map(|_| reader.f64()).collect::<Result<_, _>>()?;
         let decoding =
-            plan.garbled().map(|layer| reader.bits(layer.output_bits())).collect::<Result<_, _>>()?;
+            plan.server_garbled().map(|layer| reader.bits(layer.output_bits())).collect::<Result<_, _>>()?;
         reader.end()?;
         Ok(Self { seed, delta, decoding, cpu_seconds })
     }

@@ -12,7 +12,7 @@ use crate::exec::client::{INPUT, OUTPUT, Shares};
 use crate::exec::material::ServerMaterial;
 use crate::local;
 use crate::masks::Seed;
-use crate::plan::{Choice, LinearPlan};
+use crate::plan::{Choice, LinearPlan, NonLinear};
 use crate::protocol::linear_he::Keys;
 use crate::protocol::{act_gc, linear_he};
 use crate::served::Served;
@@ -51,7 +51,7 @@ pub(crate) async fn garbled(
 ) -> Result<ServerMaterial, ProtocolError> {
     let Shared { seed, mut cpu_seconds } = shared;
     // 4. All garbled layers.
-    let layers: Vec<_> = served.plan().garbled().collect();
+    let layers: Vec<_> = served.plan().server_garbled().collect();
     let (_, prepared) = act_gc::prepare_garbler(channel, cot, &layers, &seed, Side::Server, rng).await?;
     let mut decoding = Vec::with_capacity(layers.len());
     for (layer, (bits, cost)) in layers.iter().zip(prepared) {
@@ -90,7 +90,7 @@ pub(crate) async fn online(
                 let x = shares[inputs[0]].as_deref().unwrap_or_default();
                 Some(compute(|| linear_he::online(served, layer, &material.seed, x)))
             }
-            Choice::Garbled(layer) => {
+            Choice::NonLinear(NonLinear::ServerGarbles(layer)) => {
                 // 2. One exchange per activation layer.
                 let decoding = decoding.next().ok_or(ProtocolError::Material)?;
                 let y = value(&shares, layer.input);
@@ -108,7 +108,7 @@ pub(crate) async fn online(
     // 3. The result.
     let y = value(&shares, graph.output);
     match (plan.argmax(), decoding.next()) {
-        (Some(layer), Some(decoding)) => {
+        (Some(NonLinear::ServerGarbles(layer)), Some(decoding)) => {
             act_gc::garbler(channel, layer, &material.delta, &material.seed, decoding, &y).await?;
         }
         _ => {

@@ -13,17 +13,28 @@ use rand::{CryptoRng, Rng as _};
 use zeroize::Zeroizing;
 
 use super::hello::{
-    AGREE, COMMAND, Command, GO, HELLO, Hello, KEYS, MAX_PUBLIC, READY, STATS, VERSION, WELCOME,
+    AGREE, COMMAND, Command, GO, HELLO, Hello, KEYS, MAX_PUBLIC, READY, STATS, VERSION, WELCOME, WELCOME_HEAD,
 };
 use super::{hex, session_id};
 use crate::ProtocolError;
 use crate::clock::{Clock, Side};
 use crate::exec;
 use crate::exec::material::ClientMaterial;
-use crate::plan::{LinearPlan, Plan};
+use crate::plan::{LinearPlan, Options, Plan, Wishes};
 use crate::protocol::linear_he::Keys;
 use crate::report::{Footprint, Output, Report};
 use crate::store::PrepId;
+
+/// What a client asks for.
+#[derive(Debug, Clone, Default)]
+pub struct Request {
+    /// Name of the model; empty leaves the choice to a server that has only one.
+    pub model: String,
+    /// Digest of the only plan that is accepted.
+    pub pinned: Option<[u8; 32]>,
+    /// Whatever is open, the server chooses.
+    pub wishes: Wishes,
+}
 
 /// An agreed session with a server.
 pub struct Session {
@@ -60,18 +71,16 @@ pub struct Inference {
 impl Session {
     /// Says hello, derives the plan from what the server answers, and agrees on it.
     ///
-    /// An empty `model` leaves the choice to a server that has only one. With `pinned`, any other plan is refused.
-    ///
     /// # Errors
-    /// [`ProtocolError`]: the channel, another version, an unknown model, a malformed or unprovable plan.
+    /// [`ProtocolError`]: the channel, another version, an unknown model, a wish that is not fulfilled, a malformed or
+    /// unprovable plan.
     pub async fn connect(
         mut channel: Channel<Client>,
-        model: &str,
-        pinned: Option<[u8; 32]>,
+        request: &Request,
         rng: &mut impl CryptoRng,
     ) -> Result<Self, ProtocolError> {
         let mut rng = Prg::from_generator(rng);
-        match Self::agree(&mut channel, model, pinned, &mut rng).await {
+        match Self::agree(&mut channel, request, &mut rng).await {
             Ok((plan, id)) => Ok(Self { channel, plan, id, rng, setup: None, over: false }),
             Err(error) => {
                 channel.abort(&error.public()).await;
@@ -82,28 +91,36 @@ impl Session {
 
     async fn agree(
         channel: &mut Channel<Client>,
-        model: &str,
-        pinned: Option<[u8; 32]>,
+        request: &Request,
         rng: &mut Prg,
     ) -> Result<(Arc<Plan>, [u8; 32]), ProtocolError> {
-        channel.send(HELLO, &Hello { version: VERSION, model: model.to_owned(), pinned }).await?;
-        let welcome = channel.recv_bounded(WELCOME, 34 + MAX_PUBLIC).await?;
-        let too_short =
-            PeerMisbehaved::Length { what: WELCOME.name(), expected: 34, got: welcome.len() as u64 };
-        let (head, public) = welcome.split_at_checked(34).ok_or(ChannelError::Peer(too_short))?;
-        let version = u16::from_le_bytes([head[0], head[1]]);
+        let Request { model, pinned, wishes } = request.clone();
+        channel.send(HELLO, &Hello { version: VERSION, model, pinned, wishes }).await?;
+        let welcome = channel.recv_bounded(WELCOME, WELCOME_HEAD + MAX_PUBLIC).await?;
+        let got = welcome.len() as u64;
+        let too_short = PeerMisbehaved::Length { what: WELCOME.name(), expected: WELCOME_HEAD as u64, got };
+        // The version comes first, so that it is understood whatever follows.
+        let (version, rest) =
+            welcome.split_first_chunk::<2>().ok_or(ChannelError::Peer(too_short.clone()))?;
+        let version = u16::from_le_bytes(*version);
         if version != VERSION {
             return Err(ProtocolError::Version { ours: VERSION, theirs: version });
         }
-        let mut server_nonce = [0; 32];
-        server_nonce.copy_from_slice(&head[2..]);
-        let plan = Plan::new(phn::read_public(public)?)?;
+        let (server_nonce, rest) =
+            rest.split_first_chunk::<32>().ok_or(ChannelError::Peer(too_short.clone()))?;
+        let (options, public) =
+            rest.split_at_checked(Options::WIRE_LEN).ok_or(ChannelError::Peer(too_short))?;
+        let options = Options::decode(options, &()).map_err(ChannelError::from)?;
+        if !wishes.fulfilled_by(&options) {
+            return Err(ProtocolError::Unfulfilled { wishes: Box::new(wishes), options: Box::new(options) });
+        }
+        let plan = Plan::new(phn::read_public(public)?, &options)?;
         if let Some(pinned) = pinned.filter(|p| p != plan.digest()) {
             return Err(ProtocolError::PlanDiffers { ours: hex(&pinned), theirs: plan.digest_hex() });
         }
         let mut nonce = [0; 32];
         rng.fill_bytes(&mut nonce);
-        let id = session_id(&nonce, &server_nonce, plan.digest());
+        let id = session_id(&nonce, server_nonce, plan.digest());
         channel.send_bytes(AGREE, &[nonce, *plan.digest()].concat()).await?;
         channel.flush().await?;
         Ok((Arc::new(plan), id))
@@ -193,7 +210,8 @@ impl Session {
         let bulk = if count == 1 { None } else { Some(plan.bulk(count)?) };
         let linear = bulk.as_ref().unwrap_or(plan.linear());
         let mut clock = Clock::start(Side::Client, self.channel.traffic());
-        self.channel.send(COMMAND, &Command::Prepare(count as u32)).await?;
+        let digest = plan.linear_digest(linear);
+        self.channel.send(COMMAND, &Command::Prepare(count as u32, digest)).await?;
         self.set_up(linear).await?;
         // What the session itself costs goes to the last row, the output: every other row is a layer.
         let mut session = clock.lap(self.channel.traffic());

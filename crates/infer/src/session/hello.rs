@@ -1,15 +1,17 @@
 //! The handshake: protocol version, model, and the digest of the plan that binds everything else.
 //!
-//! The client says which model it wants and, if it has one, which plan digest it insists on. The server answers
-//! with the public half of the model. Both derive the plan from it, and the client sends the digest *it* arrived
+//! The client says which model it wants, what it wishes for and, if it has one, which plan digest it insists on. The
+//! server answers with the options it serves and the public half of the model. Both derive the plan from it, and the client sends the digest *it* arrived
 //! at before any key or share; the server compares. Whatever differs (version, graph, widths, parameters,
 //! packings) ends the session here.
 
 use phineus_kernel::wire::{PeerMisbehaved, Wire, check_len};
 use phineus_net::Step;
 
+use crate::plan::{Options, Wishes};
+
 /// Version of the wire protocol. Any change of any message raises it.
-pub(crate) const VERSION: u16 = 1;
+pub(crate) const VERSION: u16 = 2;
 
 pub(crate) const HELLO: Step = Step::new("session.hello");
 pub(crate) const WELCOME: Step = Step::new("session.welcome");
@@ -23,6 +25,9 @@ pub(crate) const STATS: Step = Step::new("session.stats");
 const MAGIC: [u8; 8] = *b"PHINEUS\0";
 const NAME_LEN: usize = 64;
 
+/// Bytes of the welcome before the public half of the model: version, nonce and options.
+pub(crate) const WELCOME_HEAD: usize = 2 + 32 + Options::WIRE_LEN;
+
 /// Largest public half of a model that a client accepts.
 pub(crate) const MAX_PUBLIC: usize = 16 << 20;
 
@@ -34,14 +39,15 @@ pub(crate) struct Hello {
     pub(crate) model: String,
     /// The plan that the client insists on.
     pub(crate) pinned: Option<[u8; 32]>,
+    pub(crate) wishes: Wishes,
 }
 
 impl Wire for Hello {
     type Spec = ();
     const NAME: &'static str = "session.hello";
 
-    fn wire_len((): &()) -> usize {
-        MAGIC.len() + 2 + 1 + 32 + 1 + NAME_LEN
+    fn wire_len(spec: &()) -> usize {
+        MAGIC.len() + 2 + 1 + 32 + 1 + NAME_LEN + Wishes::wire_len(spec)
     }
 
     fn encode(&self, out: &mut Vec<u8>) {
@@ -54,6 +60,7 @@ impl Wire for Hello {
         out.push(name.len() as u8);
         out.extend(name);
         out.resize(out.len() + NAME_LEN - name.len(), 0);
+        self.wishes.encode(out);
     }
 
     fn decode(bytes: &[u8], spec: &()) -> Result<Self, PeerMisbehaved> {
@@ -83,15 +90,16 @@ impl Wire for Hello {
             return Err(invalid("padding of the name"));
         }
         let model = std::str::from_utf8(name).map_err(|_| invalid("name is not UTF-8"))?.to_owned();
-        Ok(Self { version, model, pinned })
+        let wishes = Wishes::decode(take(Wishes::wire_len(spec)), spec)?;
+        Ok(Self { version, model, pinned, wishes })
     }
 }
 
 /// What the client may ask for once the plan is agreed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Command {
-    /// Make so many pre-computes, their linear layers together.
-    Prepare(u32),
+    /// Make so many pre-computes, their linear layers together under the plan of this digest.
+    Prepare(u32, [u8; 32]),
     /// Run an inference on the pre-compute of this id.
     Infer([u8; 16]),
     /// Nothing more.
@@ -103,33 +111,38 @@ impl Wire for Command {
     const NAME: &'static str = "session.command";
 
     fn wire_len((): &()) -> usize {
-        17
+        37
     }
 
     fn encode(&self, out: &mut Vec<u8>) {
-        let (code, id) = match self {
-            Self::Prepare(count) => {
-                let mut argument = [0; 16];
-                argument[..4].copy_from_slice(&count.to_le_bytes());
-                (1, argument)
+        let end = out.len() + Self::wire_len(&());
+        match self {
+            Self::Prepare(count, digest) => {
+                out.push(1);
+                out.extend(count.to_le_bytes());
+                out.extend(digest);
             }
-            Self::Infer(id) => (2, *id),
-            Self::Bye => (3, [0; 16]),
-        };
-        out.push(code);
-        out.extend(id);
+            Self::Infer(id) => {
+                out.push(2);
+                out.extend(id);
+            }
+            Self::Bye => out.push(3),
+        }
+        out.resize(end, 0);
     }
 
     fn decode(bytes: &[u8], spec: &()) -> Result<Self, PeerMisbehaved> {
         check_len(Self::NAME, bytes, Self::wire_len(spec))?;
+        let (count, rest) = bytes[1..].split_at(4);
+        let count = count.iter().rev().fold(0, |word, byte| word << 8 | u32::from(*byte));
+        let mut digest = [0; 32];
+        digest.copy_from_slice(rest);
         let mut id = [0; 16];
-        id.copy_from_slice(&bytes[1..]);
-        match (bytes[0], id) {
-            (1, [a, b, c, d, rest @ ..]) if rest == [0; 12] => {
-                Ok(Self::Prepare(u32::from_le_bytes([a, b, c, d])))
-            }
-            (2, id) => Ok(Self::Infer(id)),
-            (3, [0, ..]) if id == [0; 16] => Ok(Self::Bye),
+        id.copy_from_slice(&bytes[1..17]);
+        match bytes[0] {
+            1 => Ok(Self::Prepare(count, digest)),
+            2 if bytes[17..] == [0; 20] => Ok(Self::Infer(id)),
+            3 if bytes[1..] == [0; 36] => Ok(Self::Bye),
             _ => Err(PeerMisbehaved::Invalid { what: Self::NAME, reason: "unknown command" }),
         }
     }
@@ -140,14 +153,17 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::plan::Engine;
 
     proptest! {
         #[test]
         fn hello_round_trips_and_survives_any_bytes(
             version: u16, model in "[a-z0-9-]{0,64}", pinned: Option<[u8; 32]>,
-            flips in proptest::collection::vec((0usize..108, any::<u8>()), 0..4),
+            engine in proptest::option::of(proptest::sample::select(Engine::ALL)),
+            flips in proptest::collection::vec((0usize..135, any::<u8>()), 0..4),
         ) {
-            let hello = Hello { version, model, pinned };
+            let wishes = Wishes { engine, ..Wishes::default() };
+            let hello = Hello { version, model, pinned, wishes };
             let mut bytes = Vec::new();
             hello.encode(&mut bytes);
             prop_assert_eq!(bytes.len(), Hello::wire_len(&()));
@@ -165,15 +181,14 @@ mod tests {
 
     #[test]
     fn commands_have_one_encoding() {
-        for command in [Command::Prepare(1), Command::Prepare(70_000), Command::Infer([9; 16]), Command::Bye]
-        {
+        let commands = [Command::Prepare(70_000, [5; 32]), Command::Infer([9; 16]), Command::Bye];
+        for command in commands {
             let mut bytes = Vec::new();
             command.encode(&mut bytes);
             assert_eq!(Command::decode(&bytes, &()).unwrap(), command);
         }
-        assert!(Command::decode(&[0; 17], &()).is_err());
-        assert!(Command::decode(&[4; 17], &()).is_err());
-        assert!(Command::decode(&[1; 17], &()).is_err());
-        assert!(Command::decode(&[2; 16], &()).is_err());
+        for (fill, len) in [(0, 37), (4, 37), (2, 37), (3, 37), (1, 36), (1, 38)] {
+            assert!(Command::decode(&vec![fill; len], &()).is_err(), "{fill} {len}");
+        }
     }
 }

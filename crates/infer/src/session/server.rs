@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use phineus_he::PublicKey;
 use phineus_kernel::prg::Prg;
+use phineus_kernel::wire::Wire as _;
 use phineus_mpc::Delta;
 use phineus_mpc::ot::cot;
 use phineus_net::{Channel, Server, Traffic};
@@ -16,6 +17,7 @@ use super::client::Stats;
 use super::hello::{AGREE, COMMAND, Command, GO, HELLO, Hello, KEYS, READY, STATS, VERSION, WELCOME};
 use super::{hex, session_id};
 use crate::ProtocolError;
+use crate::compute::compute;
 use crate::exec;
 use crate::exec::material::ServerMaterial;
 use crate::plan::LinearPlan;
@@ -92,10 +94,14 @@ async fn converse(
     loop {
         match channel.recv::<Command>(COMMAND, &()).await? {
             Command::Bye => return Ok(()),
-            Command::Prepare(count) => {
+            Command::Prepare(count, digest) => {
                 store.check_room(plan.digest(), count as usize)?;
                 let bulk = if count == 1 { None } else { Some(plan.bulk(count as usize)?) };
                 let linear = bulk.as_ref().unwrap_or(plan.linear());
+                let own = plan.linear_digest(linear);
+                if digest != own {
+                    return Err(ProtocolError::PlanDiffers { ours: hex(&own), theirs: hex(&digest) });
+                }
                 let ready = set_up(channel, &served, linear, &session, &mut setup, rng).await?;
                 for half in exec::server::linear(channel, &served, linear, &ready.keys, rng).await? {
                     let material = exec::server::garbled(channel, &served, half, &mut ready.cot, rng).await?;
@@ -135,14 +141,16 @@ async fn agree(
     if hello.version != VERSION {
         return Err(ProtocolError::Version { ours: VERSION, theirs: hello.version });
     }
-    let served = catalogue.find(&hello.model)?.clone();
+    let served = compute(|| catalogue.find(&hello.model, &hello.wishes))?;
     let plan = served.plan();
     if let Some(pinned) = hello.pinned.filter(|p| p != plan.digest()) {
         return Err(ProtocolError::PlanDiffers { ours: plan.digest_hex(), theirs: hex(&pinned) });
     }
     let mut nonce = [0; 32];
     rng.fill_bytes(&mut nonce);
-    let welcome = [&VERSION.to_le_bytes()[..], &nonce, &plan.public().to_bytes()].concat();
+    let mut welcome = [&VERSION.to_le_bytes()[..], &nonce].concat();
+    plan.options().encode(&mut welcome);
+    welcome.extend(plan.public().to_bytes());
     channel.send_bytes(WELCOME, &welcome).await?;
     let agreed = channel.recv_bytes(AGREE, 64).await?;
     let (client_nonce, digest) = agreed.split_at(32);

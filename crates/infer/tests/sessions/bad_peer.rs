@@ -323,9 +323,6 @@ async fn silence_ends_at_the_deadline() {
     assert!(error.to_string().contains("no progress"), "{error}");
     let (mut client, _server) = mem::pair();
     client.set_deadline(Duration::from_millis(50));
-    let error = phineus_infer::session::client::Session::connect(client, "", None, &mut party::generator())
-        .await
-        .err()
-        .unwrap();
+    let error = party::connect(client, "", None).await.err().unwrap();
     assert!(error.to_string().contains("no progress"), "{error}");
 }

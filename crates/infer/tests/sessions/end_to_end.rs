@@ -20,7 +20,7 @@ use crate::party::{Host, connect, input};
 
 const FRAME: u64 = FRAME_HEADER as u64;
 /// A command, its frame included.
-const COMMAND: u64 = FRAME + 17;
+const COMMAND: u64 = FRAME + 37;
 
 /// Bytes and rounds only.
 fn traffic(cost: &Cost) -> [u64; 3] {

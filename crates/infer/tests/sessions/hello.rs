@@ -1,21 +1,23 @@
 //! The handshake refuses whatever differs.
 
 use phineus_infer::ProtocolError;
-use phineus_infer::served::CatalogueError;
-use phineus_infer::session::client::Session;
-use phineus_kernel::wire::PeerMisbehaved;
+use phineus_infer::plan::{Engine, Link, Offer, Options, Rounding, Wishes};
+use phineus_infer::served::{Catalogue, CatalogueError, Served};
+use phineus_infer::session::client::{Request, Session};
+use phineus_infer::store::MemoryStore;
+use phineus_kernel::wire::{PeerMisbehaved, Wire as _};
 use phineus_net::{Channel, ChannelError, Server, Step, mem};
 use proptest::prelude::*;
 
 use crate::nets;
-use crate::party::{Host, connect};
+use crate::party::{Host, connect, generator};
 
 const HELLO: Step = Step::new("session.hello");
 const WELCOME: Step = Step::new("session.welcome");
 const AGREE: Step = Step::new("session.agree");
-const HELLO_LEN: usize = 108;
-/// What the welcome holds before the public half: version and nonce.
-const HEAD: usize = 34;
+const HELLO_LEN: usize = 135;
+/// What the welcome holds before the public half: version, nonce and options.
+const HEAD: usize = 61;
 
 /// A server that answers every hello with `welcome`; the plan digest that the client then agrees to, if it does.
 async fn welcome_with(mut channel: Channel<Server>, welcome: Vec<u8>) -> Result<Vec<u8>, ChannelError> {
@@ -26,7 +28,17 @@ async fn welcome_with(mut channel: Channel<Server>, welcome: Vec<u8>) -> Result<
 }
 
 fn welcome(version: u16, public: &[u8]) -> Vec<u8> {
-    [&version.to_le_bytes()[..], &[7; HEAD - 2], public].concat()
+    let mut welcome = [&version.to_le_bytes()[..], &[7; 32]].concat();
+    Options::default().encode(&mut welcome);
+    assert_eq!(welcome.len(), HEAD);
+    welcome.extend(public);
+    welcome
+}
+
+/// Completes a hello that has no wishes.
+fn pad(hello: &mut Vec<u8>) {
+    hello.resize(HELLO_LEN - Wishes::wire_len(&()), 0);
+    Wishes::default().encode(hello);
 }
 
 /// What a client makes of a welcome, and what the server hears from it.
@@ -48,18 +60,18 @@ async fn another_version_of_either_side_is_refused_by_the_other() {
     let (mut client, server) = mem::pair();
     let serving = host.serve(server);
     let mut hello = b"PHINEUS\0".to_vec();
-    hello.extend([2, 0]);
-    hello.resize(HELLO_LEN, 0);
+    hello.extend([1, 0]);
+    pad(&mut hello);
     client.send_bytes(HELLO, &hello).await.unwrap();
     let heard = client.recv_bounded(WELCOME, 1 << 20).await.unwrap_err();
     assert!(
-        matches!(&heard, ChannelError::Aborted { reason, .. } if reason.contains("version 1 here, 2 there"))
+        matches!(&heard, ChannelError::Aborted { reason, .. } if reason.contains("version 2 here, 1 there"))
     );
     let error = serving.await.unwrap().unwrap_err();
-    assert!(matches!(error, ProtocolError::Version { ours: 1, theirs: 2 }), "{error}");
+    assert!(matches!(error, ProtocolError::Version { ours: 2, theirs: 1 }), "{error}");
 
-    let (client, heard) = answer(welcome(2, &public()), None).await;
-    assert!(matches!(client.err().unwrap(), ProtocolError::Version { ours: 1, theirs: 2 }));
+    let (client, heard) = answer(welcome(1, &public()), None).await;
+    assert!(matches!(client.err().unwrap(), ProtocolError::Version { ours: 2, theirs: 1 }));
     assert!(matches!(heard, Err(ChannelError::Aborted { .. })));
 }
 
@@ -100,7 +112,7 @@ async fn a_pinned_plan_is_the_only_one_that_either_side_accepts() {
     assert!(matches!(serving.await.unwrap(), Err(ProtocolError::PlanDiffers { .. })));
 
     // A server that does not care what the client insists on.
-    let (client, heard) = answer(welcome(1, &public()), Some(wrong)).await;
+    let (client, heard) = answer(welcome(2, &public()), Some(wrong)).await;
     assert!(
         matches!(client.err().unwrap(), ProtocolError::PlanDiffers { ours, .. } if ours == "03".repeat(32))
     );
@@ -109,8 +121,8 @@ async fn a_pinned_plan_is_the_only_one_that_either_side_accepts() {
     // A client that agrees to something else.
     let (mut client, server) = mem::pair();
     let serving = host.serve(server);
-    let mut hello = b"PHINEUS\0\x01\0".to_vec();
-    hello.resize(HELLO_LEN, 0);
+    let mut hello = b"PHINEUS\0\x02\0".to_vec();
+    pad(&mut hello);
     client.send_bytes(HELLO, &hello).await.unwrap();
     client.recv_bounded(WELCOME, 1 << 20).await.unwrap();
     client.send_bytes(AGREE, &[9; 64]).await.unwrap();
@@ -124,8 +136,8 @@ async fn a_pinned_plan_is_the_only_one_that_either_side_accepts() {
 
 #[tokio::test]
 async fn a_welcome_of_an_impossible_length_is_refused() {
-    for len in [0, 1, HEAD - 1] {
-        let (client, _) = answer(welcome(1, &public())[..len].to_vec(), None).await;
+    for len in [0, 1, 33, HEAD - 1] {
+        let (client, _) = answer(welcome(2, &public())[..len].to_vec(), None).await;
         let error = client.err().unwrap();
         let length = matches!(
             &error,
@@ -182,7 +194,7 @@ fn a_changed_public_half_is_malformed_or_another_plan() {
         }
         bytes.extend(tail);
         prop_assume!(bytes != honest);
-        match runtime.block_on(answer(welcome(1, &bytes), None)) {
+        match runtime.block_on(answer(welcome(2, &bytes), None)) {
             (Ok(session), Ok(agreed)) => {
                 prop_assert_ne!(&agreed, &digest);
                 prop_assert_eq!(&agreed, session.plan().digest());
@@ -191,4 +203,97 @@ fn a_changed_public_half_is_malformed_or_another_plan() {
             (client, server) => prop_assert!(false, "{:?}, {server:?}", client.err()),
         }
     });
+}
+
+/// What a client asks for and what it gets, or what each side says.
+async fn wish(offer: Offer, wishes: Wishes) -> (Result<Session, ProtocolError>, Result<(), ProtocolError>) {
+    let mut catalogue = Catalogue::new(offer);
+    catalogue.add(Served::new(nets::tiny("tiny"), &Options::default(), 0).unwrap()).unwrap();
+    let host = Host { catalogue: catalogue.into(), store: std::sync::Arc::new(MemoryStore::new(1)) };
+    let (client, server) = mem::pair();
+    let serving = host.serve(server);
+    let request = Request { wishes, ..Request::default() };
+    match Session::connect(client, &request, &mut generator()).await {
+        Ok(session) => {
+            let plan = session.plan().clone();
+            session.close().await.unwrap();
+            let (client, server) = mem::pair();
+            let _again = host.serve(server);
+            let again = Session::connect(client, &request, &mut generator()).await.unwrap();
+            assert_eq!(again.plan().digest(), plan.digest());
+            (Ok(again), serving.await.unwrap().map(|_| ()))
+        }
+        Err(error) => (Err(error), serving.await.unwrap().map(|_| ())),
+    }
+}
+
+#[tokio::test]
+async fn wishes_are_fulfilled_or_refused_by_name() {
+    let offer = Offer { engines: vec![Engine::Delphi], ..Offer::default() };
+    let wan = Wishes { link: Some(Link::WAN), ..Wishes::default() };
+    let (session, served) = wish(offer.clone(), wan).await;
+    let expected = Options { link: Link::WAN, ..Options::default() };
+    assert_eq!(session.unwrap().plan().options(), &expected);
+    served.unwrap();
+
+    let ot = Wishes { engine: Some(Engine::Ot), ..Wishes::default() };
+    let (session, served) = wish(offer.clone(), ot).await;
+    let words = "engine \"ot\" is not served; served: delphi";
+    assert!(session.err().unwrap().to_string().contains(words));
+    let error = served.unwrap_err();
+    assert!(matches!(error, ProtocolError::Catalogue(CatalogueError::NotOffered(_))), "{error}");
+
+    let rough = Wishes { rounding: Some(Rounding::Stochastic), ..Wishes::default() };
+    assert!(
+        wish(offer.clone(), rough)
+            .await
+            .0
+            .err()
+            .unwrap()
+            .to_string()
+            .contains("\"stochastic\" is not served")
+    );
+    // Offered, but the engine cannot do it.
+    let offer = Offer { roundings: vec![Rounding::Stochastic], ..offer };
+    let (session, served) = wish(offer, rough).await;
+    assert!(session.err().unwrap().to_string().contains("delphi has no stochastic rounding"));
+    let error = served.unwrap_err();
+    assert!(matches!(error, ProtocolError::Catalogue(CatalogueError::Plan(_))), "{error}");
+}
+
+/// A server that answers with something else than was asked for.
+#[tokio::test]
+async fn options_that_nobody_wished_for_are_refused() {
+    for rounding in [None, Some(Rounding::Exact)] {
+        let mut bytes = welcome(2, &public());
+        bytes[35] = 1;
+        let (client, server) = mem::pair();
+        let request = Request { wishes: Wishes { rounding, ..Wishes::default() }, ..Request::default() };
+        let rng = &mut generator();
+        let (session, heard) =
+            tokio::join!(Session::connect(client, &request, rng), welcome_with(server, bytes));
+        assert!(matches!(session.err().unwrap(), ProtocolError::Unfulfilled { .. }));
+        assert!(matches!(heard, Err(ChannelError::Aborted { .. })));
+    }
+}
+
+/// Both sides have the same plan but not the same one for many inferences at once.
+#[tokio::test]
+async fn another_plan_of_a_bulk_is_refused() {
+    let host = Host::of([nets::tiny("tiny")]);
+    let (mut client, server) = mem::pair();
+    let serving = host.serve(server);
+    let mut hello = b"PHINEUS\0\x02\0".to_vec();
+    pad(&mut hello);
+    client.send_bytes(HELLO, &hello).await.unwrap();
+    client.recv_bounded(WELCOME, 1 << 20).await.unwrap();
+    client.send_bytes(AGREE, &[[9; 32], *host.plan().digest()].concat()).await.unwrap();
+    let command = [&[1, 3, 0, 0, 0][..], &[4; 32]].concat();
+    client.send_bytes(Step::new("session.command"), &command).await.unwrap();
+    client.flush().await.unwrap();
+    let error = serving.await.unwrap().unwrap_err();
+    assert!(
+        matches!(&error, ProtocolError::PlanDiffers { theirs, .. } if *theirs == "04".repeat(32)),
+        "{error}"
+    );
 }

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use phineus_infer::PlanError;
-use phineus_infer::plan::Plan;
+use phineus_infer::plan::{Options, Plan};
 use phineus_model::fixed::{Act, Fact, Graph, Op, Preprocess, Quadratic, Rescale, Reveal};
 use phineus_model::graph::{Conv, Node, NodeId, Window};
 use phineus_model::phn::{self, Public};
@@ -46,7 +46,7 @@ impl Hostile {
         let public = Public { name, graph: self.graph.public_view(), preprocess, labels: Vec::new() };
         let bytes = public.to_bytes();
         assert!(bytes.len() < phn::PUBLIC_LIMIT, "{} bytes would not be read", bytes.len());
-        Plan::new(phn::read_public(&bytes).expect("well-formed"))
+        Plan::new(phn::read_public(&bytes).expect("well-formed"), &Options::default())
     }
 
     fn assert_too_large(self) {

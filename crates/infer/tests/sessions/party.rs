@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use phineus_infer::ProtocolError;
-use phineus_infer::plan::Plan;
+use phineus_infer::plan::{Options, Plan, Wishes};
 use phineus_infer::served::{Catalogue, Served};
-use phineus_infer::session::client::{Prepared, Session};
+use phineus_infer::session::client::{Prepared, Request, Session};
 use phineus_infer::session::server::{self, Summary};
 use phineus_infer::store::{MemoryStore, Store};
 use phineus_kernel::prg::Prg;
@@ -26,7 +26,7 @@ impl Host {
     pub(crate) fn new(models: impl IntoIterator<Item = Model>, store: Arc<dyn Store>) -> Self {
         let mut catalogue = Catalogue::default();
         for model in models {
-            catalogue.add(Served::new(model, 1 << 26).unwrap()).unwrap();
+            catalogue.add(Served::new(model, &Options::default(), 1 << 26).unwrap()).unwrap();
         }
         Self { catalogue: Arc::new(catalogue), store }
     }
@@ -38,7 +38,7 @@ impl Host {
 
     /// The plan of the only model.
     pub(crate) fn plan(&self) -> Arc<Plan> {
-        self.catalogue.find("").unwrap().plan().clone()
+        self.catalogue.find("", &Wishes::default()).unwrap().plan().clone()
     }
 
     /// Serves one session in a task of its own.
@@ -73,7 +73,8 @@ pub(crate) async fn connect(
     model: &str,
     pinned: Option<[u8; 32]>,
 ) -> Result<Session, ProtocolError> {
-    Session::connect(channel, model, pinned, &mut generator()).await
+    let request = Request { model: model.to_owned(), pinned, ..Request::default() };
+    Session::connect(channel, &request, &mut generator()).await
 }
 
 /// A copy of a pre-compute, as an attacker or a restored backup would have it.

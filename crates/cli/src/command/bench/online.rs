@@ -1,5 +1,6 @@
 //! `phineus bench NET --layers online`: the linear layers in the clear on shares, layer by layer.
 
+use phineus_infer::plan::Options;
 use phineus_infer::rehearsal;
 use phineus_infer::served::Served;
 use phineus_kernel::prg::Prg;
@@ -15,7 +16,7 @@ pub(crate) fn run(model: Model, conditions: &Conditions) -> Result<(), Failure> 
         .num_threads(conditions.threads.max(1))
         .build()
         .map_err(|e| Failure::new(e.to_string()))?;
-    let served = Served::new(model, 0)?;
+    let served = Served::new(model, &Options::default(), 0)?;
     let mut rng = Prg::from_generator(&mut rand::rng());
     let runs: Vec<Vec<f64>> =
         pool.install(|| (0..conditions.runs.max(1)).map(|_| rehearsal::online(&served, &mut rng)).collect());

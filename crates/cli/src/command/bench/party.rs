@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use phineus_infer::plan::{LinearPlan, Plan};
+use phineus_infer::plan::{LinearPlan, Options, Plan};
 use phineus_infer::rehearsal::{self, Run};
 use phineus_infer::served::Served;
 use phineus_kernel::prg::Prg;
@@ -81,7 +81,7 @@ pub(crate) async fn measure(model: &Model, conditions: &Conditions) -> Result<Me
     if !server.wait().await?.success() || runs.len() != conditions.runs {
         return Err(Failure::new("the server process failed"));
     }
-    let plan = Plan::new(Public::of(model))?;
+    let plan = Plan::new(Public::of(model), &Options::default())?;
     let linear = plan.bulk(conditions.bulk)?;
     Ok(Measured { runs, linear, plan })
 }
@@ -101,7 +101,7 @@ pub(crate) async fn run(
             drop(bytes);
             // A stack of inferences has other weight polynomials, each of which it transforms once.
             let cache = if conditions.bulk == 1 { conditions.weight_cache_mb << 20 } else { 0 };
-            let served = Served::new(model, cache)?;
+            let served = Served::new(model, &Options::default(), cache)?;
             let linear = served.plan().bulk(conditions.bulk)?;
             let listener = TcpListener::bind("127.0.0.1:0").await?;
             println!("listening on {}", listener.local_addr()?);
@@ -114,7 +114,10 @@ pub(crate) async fn run(
             }
         }
         Party::Client => {
-            let plan = Plan::new(phn::read_public(&bytes).map_err(|e| Failure::at(file, e))?)?;
+            let plan = {
+                let public = phn::read_public(&bytes).map_err(|e| Failure::at(file, e))?;
+                Plan::new(public, &Options::default())?
+            };
             let linear = plan.bulk(conditions.bulk)?;
             let mut channel = tcp::connect::<Client>(address, DEADLINE).await?;
             channel.set_deadline(DEADLINE);

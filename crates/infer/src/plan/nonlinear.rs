@@ -1,0 +1,99 @@
+//! A non-linear layer and the protocol that runs it.
+
+use std::sync::Arc;
+
+use phineus_model::graph::NodeId;
+use phineus_mpc::gc::Circuit;
+
+/// A non-linear layer, by the protocol that runs it: an activation, a rescale, a max-pool, or the arg-max at the end.
+///
+/// Every protocol meets the same contract: the server's y and the client's c add up to the input, offline only c is
+/// known; the server gets `f(y + c) - r'` and r' is the client's. Only in the arg-max layer the client learns the output.
+#[derive(Debug)]
+pub enum NonLinear {
+    /// The server garbles, the client evaluates (`protocol::act_gc`).
+    ServerGarbles(GarbledLayer),
+}
+
+/// A non-linear layer by garbled circuits: `instances` copies of one circuit.
+#[derive(Debug)]
+pub struct GarbledLayer {
+    /// The node; for the arg-max, the number of nodes.
+    pub node: NodeId,
+    /// The value it reads.
+    pub input: NodeId,
+    /// The circuit of one output.
+    pub circuit: Arc<Circuit>,
+    /// Outputs.
+    pub instances: usize,
+    /// Values per instance, in the order of the circuit's inputs; `None`: value `i` goes to instance `i`.
+    pub gather: Option<Vec<u32>>,
+    /// Values per instance.
+    pub window: usize,
+    /// Width of the values.
+    pub in_bits: u32,
+    /// Width of the output and of the client's next mask; 0 where the client learns the output.
+    pub mask_bits: u32,
+    /// What the garbler adds to its share beforehand: half of a rounding step.
+    pub half: u32,
+}
+
+impl NonLinear {
+    /// The node; for the arg-max, the number of nodes.
+    #[must_use]
+    pub fn node(&self) -> NodeId {
+        match self {
+            Self::ServerGarbles(layer) => layer.node,
+        }
+    }
+
+    /// The value it reads.
+    #[must_use]
+    pub fn input(&self) -> NodeId {
+        match self {
+            Self::ServerGarbles(layer) => layer.input,
+        }
+    }
+
+    /// Outputs.
+    #[must_use]
+    pub fn instances(&self) -> usize {
+        match self {
+            Self::ServerGarbles(layer) => layer.instances,
+        }
+    }
+
+    /// Width of the output and of the client's next mask; 0 where the client learns the output.
+    #[must_use]
+    pub fn mask_bits(&self) -> u32 {
+        match self {
+            Self::ServerGarbles(layer) => layer.mask_bits,
+        }
+    }
+
+    /// Bytes that the client keeps from offline to online.
+    #[must_use]
+    pub fn client_bytes(&self) -> u64 {
+        match self {
+            Self::ServerGarbles(layer) => layer.client_bytes(),
+        }
+    }
+
+    /// Name of the protocol in reports; the arg-max has names of its own.
+    #[must_use]
+    pub fn protocol(&self) -> &'static str {
+        match self {
+            Self::ServerGarbles(layer) if layer.reveals() => "argmax_gc",
+            Self::ServerGarbles(_) => "act_gc",
+        }
+    }
+
+    /// Everything that determines the layer's messages, for the plan's digest.
+    pub(super) fn describe(&self) -> String {
+        match self {
+            Self::ServerGarbles(layer) => {
+                format!("gc {} {} {}", layer.instances, layer.circuit.table_bytes(1), layer.half)
+            }
+        }
+    }
+}
