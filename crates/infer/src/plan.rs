@@ -15,7 +15,7 @@ use phineus_model::graph::{Conv, Node, NodeId};
 use phineus_model::phn::Public;
 use thiserror::Error;
 
-use crate::packing::Packing;
+use crate::packing::Interleaved;
 use crate::protocol;
 use crate::report::{self, Report};
 
@@ -84,7 +84,7 @@ pub struct LinearLayer {
     /// How the inputs of several inferences form one tall image.
     pub stack: Stack,
     /// Where the entries of that image sit in polynomials.
-    pub packing: Packing,
+    pub packing: Interleaved,
     /// Index of its weights.
     pub weights: usize,
     /// How responses are flooded and switched.
@@ -336,7 +336,9 @@ impl Plan {
         }
         hasher.update(&(linear.count() as u64).to_le_bytes());
         for layer in linear.layers() {
-            hasher.update(format!("{} {:?} {:?};", layer.ring, layer.spec, layer.packing.block()).as_bytes());
+            let LinearLayer { ring, spec, packing, .. } = layer;
+            let (block, levels) = (packing.block(), packing.levels());
+            hasher.update(format!("{ring} {spec:?} {block:?} {levels};").as_bytes());
         }
         *hasher.finalize().as_bytes()
     }

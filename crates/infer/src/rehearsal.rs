@@ -10,7 +10,6 @@
 use std::time::Instant;
 
 use cpu_time::ProcessTime;
-use phineus_he::{PublicKey, SecretKey};
 use phineus_kernel::pack::{pack, packed_len, unpack};
 use phineus_kernel::prg::Prg;
 use phineus_kernel::z2k::Pow2;
@@ -21,11 +20,10 @@ use zeroize::Zeroizing;
 
 use crate::masks::Seed;
 use crate::plan::{LinearLayer, LinearPlan, Plan};
-use crate::protocol::linear_he::{self, Keys};
+use crate::protocol::linear_he::{self, ClientKeys, ServerKeys};
 use crate::served::Served;
 use crate::{ProtocolError, local};
 
-const KEYS: Step = Step::new("rehearsal.keys");
 const REVEALED: Step = Step::new("rehearsal.revealed");
 
 /// Bits of a revealed word.
@@ -71,13 +69,8 @@ pub async fn client(
     rng: &mut impl CryptoRng,
 ) -> Result<Run, ProtocolError> {
     // 1. Keys.
-    let mut keys: Keys<SecretKey> = Keys::new();
-    for ring in linear.used() {
-        let key = SecretKey::generate(&plan.rings()[ring], rng);
-        channel.send(KEYS, &key.public_key(rng)).await?;
-        keys.insert(ring, key);
-    }
-    channel.flush().await?;
+    let mut keys = ClientKeys::default();
+    keys.send(channel, plan, linear, rng).await?;
     // 2. The offline phase.
     let shares: Vec<Vec<Vec<u32>>> = linear.layers().iter().map(|layer| random_inputs(layer, rng)).collect();
     let stack = |(layer, shares): (&LinearLayer, &Vec<Vec<u32>>)| {
@@ -118,10 +111,8 @@ pub async fn server(
 ) -> Result<Run, ProtocolError> {
     let plan = served.plan();
     // 1. Keys.
-    let mut keys: Keys<PublicKey> = Keys::new();
-    for ring in linear.used() {
-        keys.insert(ring, channel.recv(KEYS, &plan.rings()[ring]).await?);
-    }
+    let mut keys = ServerKeys::default();
+    keys.receive(channel, plan, linear).await?;
     // 2. The offline phase.
     let seeds: Vec<Seed> = (0..linear.count()).map(|_| Seed::random(rng)).collect();
     let meter = Meter::start(channel.traffic().sent);

@@ -1,6 +1,5 @@
 //! The client's two halves.
 
-use phineus_he::SecretKey;
 use phineus_mpc::ot::cot;
 use phineus_net::{Channel, Client, Step};
 use rand::CryptoRng;
@@ -12,7 +11,7 @@ use crate::exec::material::{ClientMaterial, OutputShare};
 use crate::local;
 use crate::masks::Seed;
 use crate::plan::{Choice, LinearLayer, LinearPlan, Plan};
-use crate::protocol::linear_he::Keys;
+use crate::protocol::linear_he::ClientKeys;
 use crate::protocol::{act_gc, linear_he};
 use crate::report::Cost;
 
@@ -36,7 +35,7 @@ pub(crate) async fn linear(
     channel: &mut Channel<Client>,
     plan: &Plan,
     linear: &LinearPlan,
-    keys: &Keys<SecretKey>,
+    keys: &ClientKeys,
     rng: &mut impl CryptoRng,
 ) -> Result<Vec<Shared>, ProtocolError> {
     let graph = &plan.public().graph;

@@ -1,6 +1,5 @@
 //! The server's two halves.
 
-use phineus_he::PublicKey;
 use phineus_mpc::ot::cot;
 use phineus_net::{Channel, Server};
 use rand::CryptoRng;
@@ -13,7 +12,7 @@ use crate::exec::material::ServerMaterial;
 use crate::local;
 use crate::masks::Seed;
 use crate::plan::{Choice, LinearPlan, NonLinear};
-use crate::protocol::linear_he::Keys;
+use crate::protocol::linear_he::ServerKeys;
 use crate::protocol::{act_gc, linear_he};
 use crate::served::Served;
 
@@ -28,7 +27,7 @@ pub(crate) async fn linear(
     channel: &mut Channel<Server>,
     served: &Served,
     linear: &LinearPlan,
-    keys: &Keys<PublicKey>,
+    keys: &ServerKeys,
     rng: &mut impl CryptoRng,
 ) -> Result<Vec<Shared>, ProtocolError> {
     let seeds: Vec<Seed> = (0..linear.count()).map(|_| Seed::random(rng)).collect();

@@ -107,6 +107,13 @@ impl Interleaved {
         self.levels
     }
 
+    /// Levels of key switches that merging the responses takes: as many as there are responses for; 0 where each is
+    /// sent by itself.
+    #[must_use]
+    pub fn merge_levels(&self) -> u32 {
+        self.levels.min(self.outputs().next_power_of_two().ilog2())
+    }
+
     /// Number of input polynomials: ciphertexts of the request.
     #[must_use]
     pub fn inputs(&self) -> usize {

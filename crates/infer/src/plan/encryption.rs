@@ -1,5 +1,6 @@
 //! Encryption parameters of every linear layer: the smallest degree that is proven to decrypt and to hide.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use phineus_he::noise::{self, LayerInput, Proof};
@@ -10,11 +11,14 @@ use phineus_model::graph::NodeId;
 use phineus_model::phn::Public;
 
 use super::{LinearLayer, PlanError, Stack};
-use crate::packing::{CostModel, Packing};
+use crate::packing::{CostModel, Interleaved};
 
 /// Parameter sets in the order in which they are tried.
 const LADDER: [fn() -> ParamsLiteral; 4] =
     [ParamsLiteral::n4096, ParamsLiteral::n4096_full, ParamsLiteral::n8192, ParamsLiteral::n8192_wide];
+
+/// Most levels of merges: bounds the keys, and the responses that the server holds until one ciphertext is complete.
+const MOST_LEVELS: u32 = 8;
 
 /// The parameter sets, smallest first.
 pub(super) fn ladder() -> Result<Vec<Arc<Params>>, PlanError> {
@@ -64,12 +68,15 @@ impl LinearPlan {
         &self.proof
     }
 
-    /// The parameter sets in use, as indices of [`Plan::rings`](super::Plan::rings).
+    /// The parameter sets in use, as indices of [`Plan::rings`](super::Plan::rings), each with the levels of key
+    /// switches that its layers take.
     #[must_use]
-    pub fn used(&self) -> Vec<usize> {
-        let mut used: Vec<usize> = self.layers.iter().map(|layer| layer.ring).collect();
-        used.sort_unstable();
-        used.dedup();
+    pub fn used(&self) -> BTreeMap<usize, u32> {
+        let mut used = BTreeMap::new();
+        for layer in &self.layers {
+            let levels: &mut u32 = used.entry(layer.ring).or_default();
+            *levels = layer.packing.merge_levels().max(*levels);
+        }
         used
     }
 
@@ -98,8 +105,9 @@ impl LinearPlan {
         let mut packings = (0..demands.len()).map(|layer| pack(layer, 0)).collect::<Result<Vec<_>, _>>()?;
         // What fails alone fails with others: most steps cost the proof of one layer, not of all.
         for (layer, demand) in demands.iter().enumerate() {
-            let fails = |rung: usize, packing: &Packing| {
-                noise::prove(&[(&ladder[rung], demand.noise(packing))]).is_err()
+            let fails = |rung: usize, packing: &Interleaved| {
+                noise::prove_packed(&[(&ladder[rung], demand.noise(packing), packing.merge_levels())])
+                    .is_err()
             };
             while rungs[layer] + 1 < ladder.len() && fails(rungs[layer], &packings[layer]) {
                 rungs[layer] += 1;
@@ -107,13 +115,15 @@ impl LinearPlan {
             }
         }
         loop {
-            let inputs: Vec<(&Params, LayerInput)> = demands
+            let inputs: Vec<(&Params, LayerInput, u32)> = demands
                 .iter()
                 .zip(&packings)
                 .zip(&rungs)
-                .map(|((demand, packing), rung)| (ladder[*rung].as_ref(), demand.noise(packing)))
+                .map(|((demand, packing), rung)| {
+                    (ladder[*rung].as_ref(), demand.noise(packing), packing.merge_levels())
+                })
                 .collect();
-            match noise::prove(&inputs) {
+            match noise::prove_packed(&inputs) {
                 Ok(proof) => {
                     let layers = assemble(demands, &rungs, packings, &proof);
                     return Ok(Self { count, layers, proof });
@@ -136,7 +146,7 @@ impl LinearPlan {
 fn assemble(
     demands: Vec<Demand>,
     rungs: &[usize],
-    packings: Vec<Packing>,
+    packings: Vec<Interleaved>,
     proof: &Proof,
 ) -> Vec<LinearLayer> {
     let layers = demands.into_iter().zip(rungs).zip(packings).zip(&proof.layers);
@@ -178,14 +188,14 @@ impl Demand {
         Self { node, stack, weights, ring, l1, largest }
     }
 
-    fn pack(&self, params: &Params) -> Result<Packing, String> {
+    fn pack(&self, params: &Params) -> Result<Interleaved, String> {
         let (limbs, request_bits) = (params.limbs() as f64, params.log2_q());
         let cost = CostModel { limbs, request_bits, ..CostModel::default() };
-        Packing::plan(&self.stack.tall(), params.degree(), &cost).map_err(|e| e.to_string())
+        Interleaved::plan(&self.stack.tall(), params.degree(), MOST_LEVELS, &cost).map_err(|e| e.to_string())
     }
 
     /// Every coefficient of a response collects input noise through all weights of its polynomial product.
-    fn noise(&self, packing: &Packing) -> LayerInput {
+    fn noise(&self, packing: &Interleaved) -> LayerInput {
         let w1 = self.l1 * packing.block().outputs as f64;
         LayerInput {
             coefficients: self.stack.count() * self.stack.conv().output_len(),

@@ -8,19 +8,21 @@
 //! 1. client -> server: a seed, then the bodies of Enc(r), packed by [`Packing`](crate::packing::Packing).
 //! 2. server -> client: for every output polynomial the sum of products with the weights, re-randomised by a fresh
 //!    encryption of zero, flooded, masked by s and switched to a small modulus; only the coefficients that hold
-//!    results.
+//!    results. Where the plan merges responses ([`Interleaved`](crate::packing::Interleaved)), 2^k of them share a
+//!    ciphertext, by the client's Galois keys ([`phineus_he::pack`]).
 //!
-//! Cost per layer: `inputs` requests of n log2 q bits up, `outputs` responses of (n + results) (l + g) bits down.
+//! Cost per layer: `inputs` requests of n log2 q bits up, `outputs` / 2^k ciphertexts of n (l + g) bits and the results
+//! down; `outputs` key switches where k > 0.
 //!
 //! Security: semi-honest. The server sees RLWE ciphertexts and, online, a uniformly masked input. The client sees
 //! ciphertexts that are independent of M up to 2^-40 (see `phineus_he::noise`), and c, uniform because s is.
 
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use phineus_he::{
-    Accumulator, Ciphertext, Encryptor, Eval, Expander, Params, Poly, PublicKey, Response, ResponseShape,
-    SecretKey, respond,
+    Accumulator, Ciphertext, Encryptor, Eval, Expander, HeError, Layout, Masked, Params, Poly, Response,
+    ResponseShape, SecretKey, pack, respond,
 };
 use phineus_kernel::prg::Prg;
 use phineus_kernel::wire::Wire;
@@ -37,7 +39,11 @@ use crate::plan::{LinearLayer, LinearPlan, Plan, Wanted};
 use crate::report::Cost;
 use crate::served::Served;
 
+mod keys;
 pub(crate) mod respond;
+
+use keys::ServerRing;
+pub(crate) use keys::{ClientKeys, ServerKeys};
 
 const SEED: Step = Step::new("linear.seed");
 const REQUESTS: Step = Step::new("linear.requests");
@@ -46,9 +52,6 @@ const RESPONSES: Step = Step::new("linear.responses");
 /// Ciphertexts per message: bounds what either side holds at once.
 const BATCH: usize = 32;
 
-/// A party's keys, by parameter set.
-pub(crate) type Keys<K> = BTreeMap<usize, K>;
-
 /// Client: of every linear layer, in order, its output share in each inference, and what the layer cost.
 ///
 /// `inputs` holds its share of each layer's stacked input, in that layer's ring.
@@ -56,7 +59,7 @@ pub(crate) async fn client(
     channel: &mut Channel<Client>,
     plan: &Plan,
     linear: &LinearPlan,
-    keys: &Keys<SecretKey>,
+    keys: &ClientKeys,
     inputs: &[Zeroizing<Vec<u32>>],
     rng: &mut impl CryptoRng,
 ) -> Result<Vec<(Vec<Vec<u32>>, Cost)>, ProtocolError> {
@@ -68,7 +71,7 @@ pub(crate) async fn client(
         let mut sent = Vec::with_capacity(inputs.len());
         for ((layer, input), mut rng) in linear.layers().iter().zip(inputs).zip(seeds) {
             let before = tx.bytes();
-            send_requests(tx, plan, layer, &keys[&layer.ring], input, &mut rng).await?;
+            send_requests(tx, plan, layer, keys.secret(layer.ring)?, input, &mut rng).await?;
             sent.push(tx.bytes() - before);
             // The other end lives as long as this future does.
             let _ = sent_layer.send(());
@@ -81,7 +84,7 @@ pub(crate) async fn client(
             to_receive.recv().await;
             let mut clock =
                 Clock::start(Side::Client, Traffic { received: rx.bytes(), ..Traffic::default() });
-            let share = receive_responses(rx, plan, layer, &keys[&layer.ring]).await?;
+            let share = receive_responses(rx, plan, layer, keys.secret(layer.ring)?).await?;
             received.push((share, clock.lap(Traffic { received: rx.bytes(), ..Traffic::default() })));
         }
         Ok::<_, ProtocolError>(received)
@@ -101,7 +104,7 @@ pub(crate) async fn server(
     channel: &mut Channel<Server>,
     served: &Served,
     linear: &LinearPlan,
-    keys: &Keys<PublicKey>,
+    keys: &ServerKeys,
     seeds: &[Seed],
     rng: &mut impl CryptoRng,
 ) -> Result<Vec<Cost>, ProtocolError> {
@@ -115,22 +118,11 @@ pub(crate) async fn server(
         // 2. Responses, block by block of outputs that share their weights.
         let one = |seed: &Seed| Zeroizing::new(seed.mask(layer.node, layer.bits, layer.conv.output_len()));
         let masks: Vec<_> = seeds.iter().map(one).collect();
-        let finish = |sum: Accumulator, output: usize, rng: &mut Prg| {
-            let (positions, mask) = masked(layer, &masks, output);
-            Ok(respond(sum, &keys[&layer.ring], &positions, &mask, &layer.spec, rng)?)
-        };
-        for mut blocks in respond::batches(&layer.packing, rng) {
-            let responses = compute(|| {
-                respond::groups(&layer.packing, &mut blocks)
-                    .into_par_iter()
-                    .map(|blocks| respond::respond_blocks(served, layer, &requests, blocks, finish))
-                    .collect::<Result<Vec<Vec<Vec<Response>>>, ProtocolError>>()
-            })?;
-            for block in responses.iter().flatten() {
-                let mut bytes = Vec::new();
-                block.iter().for_each(|response| response.encode(&mut bytes));
-                channel.send_bytes(RESPONSES, &bytes).await?;
-            }
+        let keys = keys.ring(layer.ring)?;
+        if layer.packing.merge_levels() == 0 {
+            send_responses(channel, served, layer, &requests, keys, &masks, rng).await?;
+        } else {
+            send_merged(channel, served, layer, &requests, keys, &masks, rng).await?;
         }
         channel.flush().await?;
         costs.push(clock.lap(channel.traffic()));
@@ -195,6 +187,80 @@ async fn receive_requests(
     Ok(requests)
 }
 
+/// Every response by itself: one message per block.
+async fn send_responses(
+    channel: &mut Channel<Server>,
+    served: &Served,
+    layer: &LinearLayer,
+    requests: &[Ciphertext],
+    keys: &ServerRing,
+    masks: &[Zeroizing<Vec<u32>>],
+    rng: &mut impl CryptoRng,
+) -> Result<(), ProtocolError> {
+    let finish = |sum: Accumulator, output: usize, rng: &mut Prg| {
+        let (positions, mask) = masked(layer, masks, output);
+        Ok(respond(sum, &keys.public, &positions, &mask, &layer.spec, rng)?)
+    };
+    for mut blocks in respond::batches(&layer.packing, rng) {
+        let responses = compute(|| {
+            respond::groups(&layer.packing, &mut blocks)
+                .into_par_iter()
+                .map(|blocks| respond::respond_blocks(served, layer, requests, blocks, finish))
+                .collect::<Result<Vec<Vec<Vec<Response>>>, ProtocolError>>()
+        })?;
+        for block in responses.iter().flatten() {
+            let mut bytes = Vec::new();
+            block.iter().for_each(|response| response.encode(&mut bytes));
+            channel.send_bytes(RESPONSES, &bytes).await?;
+        }
+    }
+    Ok(())
+}
+
+/// As many responses as fit merged into one: one message per merged response, as soon as its last part is computed.
+async fn send_merged(
+    channel: &mut Channel<Server>,
+    served: &Served,
+    layer: &LinearLayer,
+    requests: &[Ciphertext],
+    keys: &ServerRing,
+    masks: &[Zeroizing<Vec<u32>>],
+    rng: &mut impl CryptoRng,
+) -> Result<(), ProtocolError> {
+    let (layout, galois) = (layer.layout()?, keys.galois()?);
+    let finish = |sum: Accumulator, output: usize, rng: &mut Prg| {
+        let (positions, mask) = masked(layer, masks, output);
+        Ok(Masked::new(sum, &keys.public, &positions, &mask, &layer.spec, rng)?)
+    };
+    let mut waiting: VecDeque<Masked> = VecDeque::new();
+    let (mut sent, mut computed) = (0, 0);
+    for mut blocks in respond::batches(&layer.packing, rng) {
+        let parts = compute(|| {
+            respond::groups(&layer.packing, &mut blocks)
+                .into_par_iter()
+                .map(|blocks| respond::respond_blocks(served, layer, requests, blocks, finish))
+                .collect::<Result<Vec<Vec<Vec<Masked>>>, ProtocolError>>()
+        })?;
+        waiting.extend(parts.into_iter().flatten().flatten());
+        computed += blocks.len() * layer.packing.tiles();
+        let complete: Vec<(usize, Vec<Masked>)> = (sent..layout.groups())
+            .take_while(|&group| layout.responses(group).end <= computed)
+            .map(|group| (group, waiting.drain(..layout.responses(group).len()).collect()))
+            .collect();
+        sent += complete.len();
+        let merged = compute(|| {
+            let merge = |(group, parts)| pack(galois, &layout, group, &layer.spec, parts);
+            complete.into_par_iter().map(merge).collect::<Result<Vec<Response>, _>>()
+        })?;
+        for response in &merged {
+            let mut bytes = Vec::new();
+            response.encode(&mut bytes);
+            channel.send_bytes(RESPONSES, &bytes).await?;
+        }
+    }
+    Ok(())
+}
+
 /// Where output polynomial `o` holds results, and their masks.
 fn masked(layer: &LinearLayer, masks: &[Zeroizing<Vec<u32>>], o: usize) -> (Vec<u32>, Zeroizing<Vec<u32>>) {
     let wanted = layer.wanted(o);
@@ -209,6 +275,23 @@ async fn receive_responses(
     key: &SecretKey,
 ) -> Result<Vec<Vec<u32>>, ProtocolError> {
     let mut shares = vec![vec![0; layer.conv.output_len()]; layer.stack.count()];
+    let mut enter = |wanted: &[Wanted], words: &[u32]| {
+        for (word, wanted) in words.iter().zip(wanted) {
+            shares[wanted.inference][wanted.element as usize] = *word;
+        }
+    };
+    if layer.packing.merge_levels() > 0 {
+        let layout = layer.layout()?;
+        for group in 0..layout.groups() {
+            let positions = layout.positions(group);
+            let shape = response_shape(plan, layer, positions.len());
+            let bytes = rx.recv_bytes(RESPONSES, Response::wire_len(&shape)).await?;
+            let words = compute(|| decrypt(&bytes, &shape, positions, layer, key))?;
+            let wanted: Vec<Wanted> = layout.responses(group).flat_map(|o| layer.wanted(o)).collect();
+            enter(&wanted, &words);
+        }
+        return Ok(shares);
+    }
     let tiles = layer.packing.tiles();
     for block in 0..layer.packing.outputs() / tiles {
         let wanted: Vec<Vec<Wanted>> =
@@ -225,37 +308,48 @@ async fn receive_responses(
         }
         let decrypted = compute(|| {
             let decrypt = |((part, shape), wanted): ((&&[u8], &ResponseShape), &Vec<Wanted>)| {
-                let response = Response::decode(part, shape).map_err(phineus_net::ChannelError::from)?;
                 let positions: Vec<u32> = wanted.iter().map(|w| w.coefficient).collect();
-                Ok(key.decrypt(&response, &positions, &layer.spec)?)
+                decrypt(part, shape, &positions, layer, key)
             };
-            parts
-                .par_iter()
-                .zip(&shapes)
-                .zip(&wanted)
-                .map(decrypt)
-                .collect::<Result<Vec<Vec<u32>>, ProtocolError>>()
+            let parts = parts.par_iter().zip(&shapes).zip(&wanted);
+            parts.map(decrypt).collect::<Result<Vec<Vec<u32>>, ProtocolError>>()
         })?;
-        for (words, wanted) in decrypted.iter().zip(&wanted) {
-            for (word, wanted) in words.iter().zip(wanted) {
-                shares[wanted.inference][wanted.element as usize] = *word;
-            }
-        }
+        decrypted.iter().zip(&wanted).for_each(|(words, wanted)| enter(wanted, words));
     }
     Ok(shares)
+}
+
+fn decrypt(
+    bytes: &[u8],
+    shape: &ResponseShape,
+    positions: &[u32],
+    layer: &LinearLayer,
+    key: &SecretKey,
+) -> Result<Vec<u32>, ProtocolError> {
+    let response = Response::decode(bytes, shape).map_err(phineus_net::ChannelError::from)?;
+    Ok(key.decrypt(&response, positions, &layer.spec)?)
 }
 
 /// Bytes that a layer moves offline, as the client counts them.
 pub(crate) fn predict(plan: &Plan, layer: &LinearLayer) -> Traffic {
     let packing = &layer.packing;
     let requests = packing.inputs() * Poly::<Eval>::wire_len(&plan.rings()[layer.ring]);
-    let responses: usize = (0..packing.outputs())
-        .map(|o| Response::wire_len(&response_shape(plan, layer, layer.wanted(o).len())))
-        .sum();
-    let frames = packing.inputs().div_ceil(BATCH) + 1;
+    let response = |coefficients| Response::wire_len(&response_shape(plan, layer, coefficients));
+    // A plan whose layers have no layout does not exist.
+    let merged = if packing.merge_levels() > 0 { layer.layout().ok() } else { None };
+    let (responses, frames): (usize, usize) = match merged {
+        Some(layout) => {
+            let groups = (0..layout.groups()).map(|group| response(layout.positions(group).len()));
+            (groups.sum(), layout.groups())
+        }
+        None => {
+            let outputs = (0..packing.outputs()).map(|o| response(layer.wanted(o).len()));
+            (outputs.sum(), packing.outputs() / packing.tiles())
+        }
+    };
     Traffic {
-        sent: (32 + requests + frames * FRAME_HEADER) as u64,
-        received: (responses + packing.outputs() / packing.tiles() * FRAME_HEADER) as u64,
+        sent: (32 + requests + (packing.inputs().div_ceil(BATCH) + 1) * FRAME_HEADER) as u64,
+        received: (responses + frames * FRAME_HEADER) as u64,
         rounds: 0,
     }
 }
@@ -269,6 +363,14 @@ impl LinearLayer {
             Some(Wanted { coefficient, inference, element })
         };
         positions.filter_map(wanted).collect()
+    }
+
+    /// Which responses are merged into one ciphertext, and where their results stand in it.
+    pub(crate) fn layout(&self) -> Result<Layout, HeError> {
+        let positions: Vec<Vec<u32>> = (0..self.packing.outputs())
+            .map(|o| self.wanted(o).iter().map(|wanted| wanted.coefficient).collect())
+            .collect();
+        Layout::new(self.packing.degree(), &positions, self.packing.levels())
     }
 }
 

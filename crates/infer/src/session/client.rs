@@ -1,9 +1,7 @@
 //! The client's end.
 
-use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
-use phineus_he::SecretKey;
 use phineus_kernel::prg::Prg;
 use phineus_kernel::wire::{PeerMisbehaved, Wire};
 use phineus_model::phn;
@@ -13,7 +11,7 @@ use rand::{CryptoRng, Rng as _};
 use zeroize::Zeroizing;
 
 use super::hello::{
-    AGREE, COMMAND, Command, GO, HELLO, Hello, KEYS, MAX_PUBLIC, READY, STATS, VERSION, WELCOME, WELCOME_HEAD,
+    AGREE, COMMAND, Command, GO, HELLO, Hello, MAX_PUBLIC, READY, STATS, VERSION, WELCOME, WELCOME_HEAD,
 };
 use super::{hex, session_id};
 use crate::ProtocolError;
@@ -21,7 +19,7 @@ use crate::clock::{Clock, Side};
 use crate::exec;
 use crate::exec::material::ClientMaterial;
 use crate::plan::{LinearPlan, Options, Plan, Wishes};
-use crate::protocol::linear_he::Keys;
+use crate::protocol::linear_he::ClientKeys;
 use crate::report::{Footprint, Output, Report};
 use crate::store::PrepId;
 
@@ -48,7 +46,7 @@ pub struct Session {
 
 /// Made by the first pre-compute of a session.
 struct Setup {
-    keys: Keys<SecretKey>,
+    keys: ClientKeys,
     cot: cot::Receiver<Client>,
 }
 
@@ -235,13 +233,7 @@ impl Session {
     /// Sends the keys that `linear` needs and the server does not have; the first time, also runs the base OTs.
     async fn set_up(&mut self, linear: &LinearPlan) -> Result<(), ProtocolError> {
         let mut keys = self.setup.as_mut().map(|setup| std::mem::take(&mut setup.keys)).unwrap_or_default();
-        for ring in linear.used() {
-            if let Entry::Vacant(missing) = keys.entry(ring) {
-                let key = missing.insert(SecretKey::generate(&self.plan.rings()[ring], &mut self.rng));
-                self.channel.send(KEYS, &key.public_key(&mut self.rng)).await?;
-            }
-        }
-        self.channel.flush().await?;
+        keys.send(&mut self.channel, &self.plan, linear, &mut self.rng).await?;
         match &mut self.setup {
             Some(setup) => setup.keys = keys,
             None => {

@@ -17,7 +17,6 @@ pub(crate) const HELLO: Step = Step::new("session.hello");
 pub(crate) const WELCOME: Step = Step::new("session.welcome");
 pub(crate) const AGREE: Step = Step::new("session.agree");
 pub(crate) const COMMAND: Step = Step::new("session.command");
-pub(crate) const KEYS: Step = Step::new("session.keys");
 pub(crate) const READY: Step = Step::new("session.ready");
 pub(crate) const GO: Step = Step::new("session.go");
 pub(crate) const STATS: Step = Step::new("session.stats");

@@ -1,11 +1,9 @@
 //! The server's end.
 
-use std::collections::btree_map::Entry;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use phineus_he::PublicKey;
 use phineus_kernel::prg::Prg;
 use phineus_kernel::wire::Wire as _;
 use phineus_mpc::Delta;
@@ -14,14 +12,14 @@ use phineus_net::{Channel, Server, Traffic};
 use rand::{CryptoRng, Rng as _};
 
 use super::client::Stats;
-use super::hello::{AGREE, COMMAND, Command, GO, HELLO, Hello, KEYS, READY, STATS, VERSION, WELCOME};
+use super::hello::{AGREE, COMMAND, Command, GO, HELLO, Hello, READY, STATS, VERSION, WELCOME};
 use super::{hex, session_id};
 use crate::ProtocolError;
 use crate::compute::compute;
 use crate::exec;
 use crate::exec::material::ServerMaterial;
 use crate::plan::LinearPlan;
-use crate::protocol::linear_he::Keys;
+use crate::protocol::linear_he::ServerKeys;
 use crate::report::Footprint;
 use crate::served::{Catalogue, Served};
 use crate::store::{PrepId, Store};
@@ -50,7 +48,7 @@ impl fmt::Display for Summary {
 
 /// Made by the first pre-compute of a session.
 struct Setup {
-    keys: Keys<PublicKey>,
+    keys: ServerKeys,
     cot: cot::Sender<Server>,
 }
 
@@ -171,11 +169,7 @@ async fn set_up<'s>(
     rng: &mut Prg,
 ) -> Result<&'s mut Setup, ProtocolError> {
     let mut keys = setup.as_mut().map(|setup| std::mem::take(&mut setup.keys)).unwrap_or_default();
-    for ring in linear.used() {
-        if let Entry::Vacant(missing) = keys.entry(ring) {
-            missing.insert(channel.recv::<PublicKey>(KEYS, &served.plan().rings()[ring]).await?);
-        }
-    }
+    keys.receive(channel, served.plan(), linear).await?;
     let cot = match setup.take() {
         Some(setup) => setup.cot,
         None => cot::Sender::setup(channel, session, Delta::random(rng), rng).await?,

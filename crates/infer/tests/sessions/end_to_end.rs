@@ -1,12 +1,10 @@
 //! The private result equals the clear-text reference bit for bit, and every layer moves exactly the bytes that the
 //! plan foretells.
 
-use phineus_he::PublicKey;
 use phineus_infer::packing::{CostModel, Packing, PackingError};
 use phineus_infer::plan::Plan;
 use phineus_infer::report::{Cost, Report};
 use phineus_infer::session::client::Session;
-use phineus_kernel::wire::Wire as _;
 use phineus_model::fixed::{Model, Op, Reveal};
 use phineus_model::graph::Conv;
 use phineus_model::{reference, zoo};
@@ -31,11 +29,10 @@ fn plus(a: [u64; 3], b: [u64; 3]) -> [u64; 3] {
     std::array::from_fn(|i| a[i] + b[i])
 }
 
-/// What a session adds to the offline phase of its first pre-compute: the command, a key per parameter set in use,
+/// What a session adds to the offline phase of its first pre-compute: the command, the keys of the parameter sets in use,
 /// the base transfers, the id at the end.
 fn first_offline(plan: &Plan) -> [u64; 3] {
-    let used = plan.linear().used();
-    let keys: u64 = used.iter().map(|r| FRAME + PublicKey::wire_len(&plan.rings()[*r]) as u64).sum();
+    let keys = plan.key_bytes(plan.linear());
     let base = cot::setup_cost();
     [COMMAND + keys + base.receiver_to_sender, base.sender_to_receiver + FRAME + 16, 1]
 }

@@ -1,6 +1,6 @@
 //! The server's sums of products, block by block of output polynomials that share their weights.
 //!
-//! An output polynomial is `sum_t request[i_t] weight[w_t]` over the [terms](Packing::terms) of its packing. Blocks
+//! An output polynomial is `sum_t request[i_t] weight[w_t]` over the [terms](Interleaved::terms) of its packing. Blocks
 //! that read the same requests are computed together ([`groups`]): each request goes through the cache once for all of
 //! them, each transformed weight once for all tiles. What becomes of a sum (a response, or the part of a merged one)
 //! is the caller's business.
@@ -16,7 +16,7 @@ use rand::CryptoRng;
 use zeroize::Zeroizing;
 
 use crate::ProtocolError;
-use crate::packing::Packing;
+use crate::packing::Interleaved;
 use crate::plan::LinearLayer;
 use crate::served::Served;
 
@@ -31,7 +31,7 @@ const TERMS: usize = 8;
 pub(super) type Block = (usize, Prg);
 
 /// The blocks of a layer in order, in parts that are computed and sent before the next ones.
-pub(super) fn batches(packing: &Packing, rng: &mut impl CryptoRng) -> impl Iterator<Item = Vec<Block>> {
+pub(super) fn batches(packing: &Interleaved, rng: &mut impl CryptoRng) -> impl Iterator<Item = Vec<Block>> {
     let blocks = packing.outputs() / packing.tiles();
     let batch = (GROUP * rayon::current_num_threads()).max(BATCH).div_ceil(packing.tiles());
     (0..blocks).step_by(batch).map(move |first| {
@@ -40,7 +40,7 @@ pub(super) fn batches(packing: &Packing, rng: &mut impl CryptoRng) -> impl Itera
 }
 
 /// Blocks of outputs that are computed together: they read the same requests.
-pub(super) fn groups<'b>(packing: &Packing, blocks: &'b mut [Block]) -> Vec<&'b mut [Block]> {
+pub(super) fn groups<'b>(packing: &Interleaved, blocks: &'b mut [Block]) -> Vec<&'b mut [Block]> {
     let tiles = packing.tiles();
     let reads = move |block: usize| packing.terms(block * tiles).next().map(|(input, _)| input);
     let same = move |a: &Block, b: &Block| reads(a.0) == reads(b.0);
