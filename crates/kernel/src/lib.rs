@@ -2,14 +2,19 @@
 //! the only one with machine-specific code: every such function has a portable twin with the same result.
 #![deny(unsafe_op_in_unsafe_fn)]
 
+#[macro_use]
+mod wide;
+
 pub mod block;
 
 pub mod cpu;
+pub mod embedding;
 pub mod gemm;
 pub mod ggm;
 pub mod halfgates;
 pub mod hash;
 pub mod ntt;
+pub mod ntt32;
 pub mod pack;
 pub mod prg;
 pub mod rates;

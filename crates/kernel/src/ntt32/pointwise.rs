@@ -1,0 +1,203 @@
+//! Sums and products of vectors of residues, and the exact extension of residues to further primes.
+//!
+//! Each function is plain Rust, compiled once for the machine at hand and once each for AVX2 and AVX-512, where the
+//! loops become vector code with the same results. Constant time.
+
+use super::{MAX_BITS, Modulus};
+
+/// Products that [`inner`] may add up before it reduces: below `2^32 / p`.
+pub const MAX_PRODUCTS: usize = 16;
+
+wide! {
+    /// `a += b`, all in [0, p).
+    ///
+    /// # Panics
+    /// If the lengths differ.
+    pub fn add_assign(modulus: &Modulus, a: &mut [u32], b: &[u32]) {
+        assert_eq!(a.len(), b.len(), "operands of one length");
+        a.iter_mut().zip(b).for_each(|(a, &b)| *a = modulus.add(*a, b));
+    }
+}
+
+wide! {
+    /// `a -= b`, all in [0, p).
+    ///
+    /// # Panics
+    /// If the lengths differ.
+    pub fn sub_assign(modulus: &Modulus, a: &mut [u32], b: &[u32]) {
+        assert_eq!(a.len(), b.len(), "operands of one length");
+        a.iter_mut().zip(b).for_each(|(a, &b)| *a = modulus.sub(*a, b));
+    }
+}
+
+wide! {
+    /// `a *= b`, all in [0, p), `b` in Montgomery form.
+    ///
+    /// # Panics
+    /// If the lengths differ.
+    pub fn mul_assign(modulus: &Modulus, a: &mut [u32], b: &[u32]) {
+        assert_eq!(a.len(), b.len(), "operands of one length");
+        a.iter_mut().zip(b).for_each(|(a, &b)| *a = modulus.mul_montgomery(*a, b));
+    }
+}
+
+wide! {
+    /// `out += a b`, all in [0, p), `b` in Montgomery form.
+    ///
+    /// # Panics
+    /// If the lengths differ.
+    pub fn mul_acc(modulus: &Modulus, out: &mut [u32], a: &[u32], b: &[u32]) {
+        assert!(a.len() == out.len() && b.len() == out.len(), "operands of one length");
+        for (out, (&a, &b)) in out.iter_mut().zip(a.iter().zip(b)) {
+            *out = modulus.add(*out, modulus.mul_montgomery(a, b));
+        }
+    }
+}
+
+wide! {
+    /// Values in [0, p) to Montgomery form.
+    pub fn to_montgomery(modulus: &Modulus, a: &mut [u32]) {
+        a.iter_mut().for_each(|a| *a = modulus.to_montgomery(*a));
+    }
+}
+
+wide! {
+    /// `a *= factor`, `factor` in [0, p) and in Montgomery form.
+    pub fn scale(modulus: &Modulus, a: &mut [u32], factor: u32) {
+        a.iter_mut().for_each(|a| *a = modulus.mul_montgomery(*a, factor));
+    }
+}
+
+wide! {
+    /// `a = (a - b) factor`, all in [0, p), `factor` in Montgomery form.
+    ///
+    /// # Panics
+    /// If the lengths differ.
+    pub fn sub_scale(modulus: &Modulus, a: &mut [u32], b: &[u32], factor: u32) {
+        assert_eq!(a.len(), b.len(), "operands of one length");
+        a.iter_mut().zip(b).for_each(|(a, &b)| *a = modulus.mul_montgomery(modulus.sub(*a, b), factor));
+    }
+}
+
+wide! {
+    /// The products `(a_0 b_0, a_0 b_1 + a_1 b_0, a_1 b_1)` of two pairs, all in [0, p).
+    ///
+    /// # Panics
+    /// If the lengths differ.
+    pub fn tensor(modulus: &Modulus, a: [&[u32]; 2], b: [&[u32]; 2], out: [&mut [u32]; 3]) {
+        let [o0, o1, o2] = out;
+        let len = o0.len();
+        assert!(o1.len() == len && o2.len() == len, "operands of one length");
+        let ([a0, a1], [b0, b1]) = (a.map(|v| &v[..len]), b.map(|v| &v[..len]));
+        for i in 0..len {
+            let (x0, x1) = (modulus.to_montgomery(a0[i]), modulus.to_montgomery(a1[i]));
+            o0[i] = modulus.mul_montgomery(x0, b0[i]);
+            o1[i] = modulus.redc(u64::from(x0) * u64::from(b1[i]) + u64::from(x1) * u64::from(b0[i]));
+            o2[i] = modulus.mul_montgomery(x1, b1[i]);
+        }
+    }
+}
+
+wide! {
+    /// `out_h += sum_i a_i b_i,h` for h = 0 and 1, all in [0, p), the b_i in Montgomery form.
+    ///
+    /// # Panics
+    /// If lengths differ or there are [`MAX_PRODUCTS`] or more.
+    pub fn inner(modulus: &Modulus, out: [&mut [u32]; 2], a: &[&[u32]], b: &[[&[u32]; 2]]) {
+        let [o0, o1] = out;
+        let len = o0.len();
+        assert!(a.len() == b.len() && a.len() < MAX_PRODUCTS, "number of products");
+        assert!(o1.len() == len, "operands of one length");
+        assert!(a.iter().all(|a| a.len() == len), "operands of one length");
+        assert!(b.iter().flatten().all(|b| b.len() == len), "operands of one length");
+        const STRIP: usize = 64;
+        let mut start = 0;
+        while start < len {
+            let end = len.min(start + STRIP);
+            let (mut s0, mut s1) = ([0_u64; STRIP], [0_u64; STRIP]);
+            for (a, [b0, b1]) in a.iter().zip(b) {
+                let (a, b0, b1) = (&a[start..end], &b0[start..end], &b1[start..end]);
+                for (j, &a) in a.iter().enumerate() {
+                    s0[j] += u64::from(a) * u64::from(b0[j]);
+                    s1[j] += u64::from(a) * u64::from(b1[j]);
+                }
+            }
+            let (o0, o1) = (&mut o0[start..end], &mut o1[start..end]);
+            for (j, (o0, o1)) in o0.iter_mut().zip(o1).enumerate() {
+                *o0 = modulus.add(*o0, modulus.redc(s0[j]));
+                *o1 = modulus.add(*o1, modulus.redc(s1[j]));
+            }
+            start = end;
+        }
+    }
+}
+
+wide! {
+    /// Residues in [0, p) to centred ones.
+    ///
+    /// # Panics
+    /// If the lengths differ.
+    pub fn centre(modulus: &Modulus, residues: &[u32], out: &mut [i32]) {
+        assert_eq!(residues.len(), out.len(), "operands of one length");
+        out.iter_mut().zip(residues).for_each(|(out, &v)| *out = modulus.centre(v));
+    }
+
+    /// `out = (residues - sums) factor`, centred, for residues in [0, p), sums in (-p, p), `factor` in Montgomery form.
+    ///
+    /// # Panics
+    /// If the lengths differ.
+    pub fn digit(modulus: &Modulus, residues: &[u32], sums: &[i32], factor: u32, out: &mut [i32]) {
+        assert!(residues.len() == out.len() && sums.len() == out.len(), "operands of one length");
+        for (out, (&r, &s)) in out.iter_mut().zip(residues.iter().zip(sums)) {
+            // Below 3p, non-negative.
+            let difference = (r + modulus.value()).wrapping_sub(s as u32);
+            *out = modulus.centre(modulus.mul_montgomery(difference, factor));
+        }
+    }
+
+    /// `out = sum_i digits_i weights_i` modulo p in (-p, p), for digits in (-2^28, 2^28) and weights in Montgomery form.
+    ///
+    /// # Panics
+    /// If lengths differ, or for none or more than four digits.
+    pub fn extend(modulus: &Modulus, digits: &[&[i32]], weights: &[u32], out: &mut [i32]) {
+        assert_eq!(digits.len(), weights.len(), "one weight per digit");
+        assert!((1..=4).contains(&digits.len()), "one to four digits");
+        match (digits, weights) {
+            ([a], [u]) => extend_from(modulus, [a], [*u], out),
+            ([a, b], [u, v]) => extend_from(modulus, [a, b], [*u, *v], out),
+            ([a, b, c], [u, v, w]) => extend_from(modulus, [a, b, c], [*u, *v, *w], out),
+            ([a, b, c, d], [u, v, w, x]) => extend_from(modulus, [a, b, c, d], [*u, *v, *w, *x], out),
+            _ => {}
+        }
+    }
+
+    /// Signed numbers modulo p, to [0, p).
+    ///
+    /// # Panics
+    /// If the lengths differ.
+    pub fn reduce_i64(modulus: &Modulus, numbers: &[i64], out: &mut [i32]) {
+        assert_eq!(numbers.len(), out.len(), "operands of one length");
+        for (out, &v) in out.iter_mut().zip(numbers) {
+            *out = modulus.reduce_i64(v) as i32;
+        }
+    }
+}
+
+/// [`extend`] for a known number of digits.
+#[inline(always)]
+fn extend_from<const D: usize>(modulus: &Modulus, digits: [&[i32]; D], weights: [u32; D], out: &mut [i32]) {
+    let len = out.len();
+    let digits = digits.map(|digit| &digit[..len]);
+    for (i, out) in out.iter_mut().enumerate() {
+        // Digits plus 2^28, at most 2^29; the products add up to less than 2^32 p.
+        let mut sum = 0;
+        for j in 0..D {
+            sum += u64::from((digits[j][i] + OFFSET) as u32) * u64::from(weights[j]);
+        }
+        let shift = weights.iter().fold(0_u64, |sum, &w| sum + (OFFSET as u64) * u64::from(w));
+        *out = modulus.redc(sum) as i32 - modulus.redc(shift) as i32;
+    }
+}
+
+/// Makes digits non-negative.
+const OFFSET: i32 = 1 << MAX_BITS;
