@@ -3,23 +3,25 @@
 pub(crate) mod client;
 pub(crate) mod material;
 pub(crate) mod server;
+pub(crate) mod transfers;
 
 use phineus_kernel::pack::packed_len;
-use phineus_net::FRAME_HEADER;
+use phineus_model::graph::NodeId;
 
 use crate::plan::Plan;
-use crate::report::Report;
+use crate::protocol::script::Script;
 
-/// Enters the bytes of the masked input, and the bytes and the wait of the opened output.
-pub(crate) fn predict(plan: &Plan, report: &mut Report) {
+/// Enters the masked input into a script.
+pub(crate) fn predict_input(plan: &Plan, node: NodeId, script: &mut Script) {
+    script.up(message(plan, node));
+}
+
+/// Enters the opened output.
+pub(crate) fn predict_output(plan: &Plan, script: &mut Script) {
+    script.down(message(plan, plan.public().graph.output));
+}
+
+fn message(plan: &Plan, node: NodeId) -> usize {
     let graph = &plan.public().graph;
-    let message =
-        |node: usize| (packed_len(graph.nodes[node].len(), graph.facts[node].bits) + FRAME_HEADER) as u64;
-    if let Some(input) = report.layers.first_mut() {
-        input.online.client_to_server_bytes = message(0);
-    }
-    if let (None, Some(output)) = (plan.argmax(), report.layers.last_mut()) {
-        output.online.server_to_client_bytes = message(graph.output);
-        output.online.rounds = 1;
-    }
+    packed_len(graph.nodes[node].len(), graph.facts[node].bits)
 }

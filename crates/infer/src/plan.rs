@@ -20,6 +20,7 @@ use crate::protocol;
 use crate::report::{self, Report};
 
 mod circuits;
+mod directions;
 mod encryption;
 mod nonlinear;
 mod offer;
@@ -27,6 +28,7 @@ mod options;
 mod stack;
 
 use circuits::Circuits;
+pub use directions::Directions;
 pub use encryption::LinearPlan;
 pub use nonlinear::{GarbledLayer, NonLinear};
 pub use offer::{NotOffered, Offer, Wishes};
@@ -124,6 +126,7 @@ pub struct Plan {
     argmax: Option<NonLinear>,
     rings: Vec<Arc<Params>>,
     linear: LinearPlan,
+    directions: Directions,
     digest: [u8; 32],
 }
 
@@ -189,7 +192,16 @@ impl Plan {
             Reveal::Logits => None,
             Reveal::ArgMax => Some(NonLinear::ServerGarbles(circuits.argmax(&public)?)),
         };
-        let mut plan = Self { choices, argmax, rings, linear, digest: [0; 32], options: *options, public };
+        let mut plan = Self {
+            choices,
+            argmax,
+            rings,
+            linear,
+            directions: Directions::default(),
+            digest: [0; 32],
+            options: *options,
+            public,
+        };
         let stored: u64 = plan.nonlinear().map(NonLinear::client_bytes).sum();
         if stored > MAX_STORED {
             return Err(PlanError::TooLarge {
@@ -198,6 +210,9 @@ impl Plan {
                 limit: MAX_STORED,
             });
         }
+        let transfers = plan.nonlinear().map(NonLinear::transfers);
+        plan.directions =
+            Directions::choose(transfers.fold([0; 2], |[a, b], [down, up]| [a + down, b + up]), options);
         plan.digest = plan.hash();
         Ok(plan)
     }
@@ -255,6 +270,12 @@ impl Plan {
     /// Those that the server garbles.
     pub(crate) fn server_garbled(&self) -> impl Iterator<Item = &GarbledLayer> {
         self.nonlinear().map(|NonLinear::ServerGarbles(layer)| layer)
+    }
+
+    /// How oblivious transfers are made.
+    #[must_use]
+    pub fn directions(&self) -> &Directions {
+        &self.directions
     }
 
     /// The encryption parameters that layers may use; see [`LinearPlan::used`].
@@ -318,12 +339,25 @@ impl Plan {
         self.choices.len() + 1
     }
 
-    /// A report with the bytes and rounds that the plan foretells, to the byte, and no times.
+    /// A report with the bytes and rounds that the plan foretells for the first inference of a session, to the byte, and no
+    /// times.
     #[must_use]
     pub fn predicted(&self) -> Report {
+        self.predicted_with([0; 2])
+    }
+
+    /// As [`Plan::predicted`], for a session that has oblivious transfers in stock, down and up.
+    #[must_use]
+    pub fn predicted_with(&self, stock: [usize; 2]) -> Report {
         let mut report = Report::empty(self, "predicted");
-        protocol::predict(self, &mut report);
+        protocol::predict(self, stock, &mut report);
         report
+    }
+
+    /// Bytes and rounds of the keys and base transfers with which a session begins that prepares `linear`.
+    #[must_use]
+    pub fn set_up_cost(&self, linear: &LinearPlan) -> report::Cost {
+        protocol::set_up_cost(self, linear)
     }
 
     /// What both parties compare before they prepare `linear` together: parameters, packings and response formats of
@@ -350,6 +384,7 @@ impl Plan {
         hasher.update(&options);
         hasher.update(&self.public.digest());
         hasher.update(&self.linear_digest(&self.linear));
+        hasher.update(format!("{:?};", self.directions).as_bytes());
         for layer in self.nonlinear() {
             hasher.update(layer.describe().as_bytes());
             hasher.update(b";");

@@ -2,31 +2,80 @@
 
 pub(crate) mod act_gc;
 pub(crate) mod linear_he;
+pub(crate) mod script;
 
-use crate::plan::Plan;
+use phineus_model::fixed::Op;
+use phineus_mpc::ot::cot;
+
+use crate::plan::{LinearPlan, NonLinear, Plan};
 use crate::report::{Cost, Report};
+use script::{Script, Way};
 
-/// Enters the bytes and rounds of every layer of an inference into a report, session set-up excluded.
-pub(crate) fn predict(plan: &Plan, report: &mut Report) {
-    let cost = |traffic: phineus_net::Traffic| Cost {
-        client_to_server_bytes: traffic.sent,
-        server_to_client_bytes: traffic.received,
-        rounds: traffic.rounds,
-        ..Cost::default()
-    };
+/// Enters the bytes and rounds of every layer of an inference into a report, session set-up excluded; `stock`:
+/// transfers in stock before, down and up.
+pub(crate) fn predict(plan: &Plan, stock: [usize; 2], report: &mut Report) {
     for (i, layer) in plan.linear().layers().iter().enumerate() {
-        let mut traffic = linear_he::predict(plan, layer);
-        traffic.rounds = u64::from(i == 0);
-        report.layers[layer.node].offline = cost(traffic);
+        let traffic = linear_he::predict(plan, layer);
+        report.layers[layer.node].offline = Cost {
+            client_to_server_bytes: traffic.sent,
+            server_to_client_bytes: traffic.received,
+            rounds: u64::from(i == 0),
+            ..Cost::default()
+        };
     }
+    let mut script = Script::new(*plan.directions(), stock);
     let layers: Vec<_> = plan.server_garbled().collect();
-    let (offline, online) = act_gc::predict(&layers);
-    let first_of_group = act_gc::groups(&layers);
-    for (i, ((layer, mut offline), online)) in layers.iter().zip(offline).zip(online).enumerate() {
-        offline.rounds = u64::from(first_of_group.iter().any(|group| group.start == i));
-        report.layers[layer.node].offline = cost(offline);
-        report.layers[layer.node].online = cost(online);
+    for (layer, cost) in layers.iter().zip(act_gc::predict_offline(&layers, &mut script)) {
+        report.layers[layer.node].offline += cost;
     }
-    crate::exec::predict(plan, report);
+    predict_online(plan, report);
     report.total();
+}
+
+fn predict_online(plan: &Plan, report: &mut Report) {
+    let graph = &plan.public().graph;
+    let mut script = Script::new(*plan.directions(), [0; 2]);
+    let mut layers = plan.nonlinear().peekable();
+    for (node, this) in graph.nodes.iter().enumerate() {
+        if matches!(this.op, Op::Input) {
+            crate::exec::predict_input(plan, node, &mut script);
+        } else if let Some(layer) = layers.next_if(|layer| layer.node() == node) {
+            predict_nonlinear(layer, &mut script);
+        } else {
+            continue;
+        }
+        report.layers[node].online = script.lap();
+    }
+    match layers.next() {
+        Some(argmax) => predict_nonlinear(argmax, &mut script),
+        None => crate::exec::predict_output(plan, &mut script),
+    }
+    if let Some(output) = report.layers.last_mut() {
+        output.online = script.lap();
+    }
+}
+
+fn predict_nonlinear(layer: &NonLinear, script: &mut Script) {
+    match layer {
+        NonLinear::ServerGarbles(layer) => act_gc::predict_online(layer, script),
+    }
+}
+
+/// Bytes and rounds of the keys that `linear` uses and of all base transfers.
+pub(crate) fn set_up_cost(plan: &Plan, linear: &LinearPlan) -> Cost {
+    let directions = *plan.directions();
+    let mut script = Script::new(directions, [0; 2]);
+    script.up_frames(plan.key_bytes(linear));
+    let [points, reply] = cot::setup_messages();
+    if directions.down.is_some() {
+        script.down(points);
+        script.up(reply);
+    }
+    if directions.up.is_some() {
+        script.up(points);
+        script.down(reply);
+    }
+    script.engine_setup(Way::Down);
+    script.engine_setup(Way::Up);
+    script.lap()
 }

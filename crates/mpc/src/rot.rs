@@ -66,6 +66,11 @@ impl<R: Role> Sender<R> {
         Self { cot, tweaks }
     }
 
+    /// The correlated OT below.
+    pub fn cot(&mut self) -> &mut engine::Sender<R> {
+        &mut self.cot
+    }
+
     /// Transfers in stock, which the cost of the next extension depends on.
     #[must_use]
     pub fn stock(&self) -> usize {
@@ -105,6 +110,17 @@ impl<R: Role> Receiver<R> {
     #[must_use]
     pub fn new(cot: engine::Receiver<R>, tweaks: Tweaks) -> Self {
         Self { cot, tweaks }
+    }
+
+    /// The correlated OT below.
+    pub fn cot(&mut self) -> &mut engine::Receiver<R> {
+        &mut self.cot
+    }
+
+    /// Transfers in stock, which the cost of the next extension depends on.
+    #[must_use]
+    pub fn stock(&self) -> usize {
+        self.cot.stock()
     }
 
     /// One transfer per choice: all `m_c`.

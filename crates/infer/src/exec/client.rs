@@ -1,16 +1,16 @@
 //! The client's two halves.
 
-use phineus_mpc::ot::cot;
 use phineus_net::{Channel, Client, Step};
 use rand::CryptoRng;
 use zeroize::Zeroizing;
 
 use crate::ProtocolError;
 use crate::clock::{Clock, Side};
-use crate::exec::material::{ClientMaterial, OutputShare};
+use crate::exec::material::{ClientLayer, ClientMaterial, OutputShare};
+use crate::exec::transfers::Transfers;
 use crate::local;
 use crate::masks::Seed;
-use crate::plan::{Choice, LinearLayer, LinearPlan, Plan};
+use crate::plan::{Choice, LinearLayer, LinearPlan, NonLinear, Plan};
 use crate::protocol::linear_he::ClientKeys;
 use crate::protocol::{act_gc, linear_he};
 use crate::report::Cost;
@@ -93,26 +93,36 @@ impl Shared {
     }
 }
 
-/// Offline, second part: the garbled layers of one inference.
-pub(crate) async fn garbled(
+/// Offline, second part: the non-linear layers of one inference, protocol by protocol.
+pub(crate) async fn nonlinear(
     channel: &mut Channel<Client>,
     plan: &Plan,
     shared: Shared,
-    cot: &mut cot::Receiver<Client>,
+    transfers: &mut Transfers<Client>,
 ) -> Result<ClientMaterial, ProtocolError> {
     let Shared { seed, shares, mut costs } = shared;
     let share = |node: usize| Zeroizing::new(shares[node].clone().unwrap_or_default());
-    // 4. All garbled layers.
+    let mut garbled = Vec::new();
+    // 4. What the server garbles.
     let layers: Vec<_> = plan.server_garbled().collect();
-    let inputs: Vec<_> = layers.iter().map(|layer| share(layer.input)).collect();
-    let (tweak, prepared) = act_gc::prepare_evaluator(channel, cot, &layers, &inputs, Side::Client).await?;
-    let mut material = Vec::with_capacity(layers.len());
-    for (layer, (evaluator, cost)) in layers.iter().zip(prepared) {
-        costs[layer.node] += cost;
-        material.push(evaluator);
+    let mut tweak = 0;
+    if !layers.is_empty() {
+        let inputs: Vec<_> = layers.iter().map(|layer| share(layer.input)).collect();
+        let cot = transfers.receive()?.cot();
+        let prepared;
+        (tweak, prepared) = act_gc::prepare_evaluator(channel, cot, &layers, &inputs, Side::Client).await?;
+        for (layer, (evaluator, cost)) in layers.iter().zip(prepared) {
+            costs[layer.node] += cost;
+            garbled.push(evaluator);
+        }
     }
+    let mut garbled = garbled.into_iter();
+    let layers = plan.nonlinear().map(|layer| match layer {
+        NonLinear::ServerGarbles(_) => garbled.next().map(ClientLayer::Evaluator),
+    });
+    let layers = layers.collect::<Option<_>>().ok_or(ProtocolError::Material)?;
     let output = OutputShare(shares[plan.public().graph.output].clone().unwrap_or_default());
-    Ok(ClientMaterial { plan: *plan.digest(), seed, tweak, layers: material, output, costs })
+    Ok(ClientMaterial { plan: *plan.digest(), seed, tweak, layers, output, costs })
 }
 
 /// Online: the revealed integers (or the index of the largest), and what each row of the report cost.
@@ -126,7 +136,8 @@ pub(crate) async fn online(
     let mut costs = vec![Cost::default(); plan.rows()];
     let mut clock = Clock::start(Side::Client, channel.traffic());
     let seed = &material.seed;
-    let mut garbled = act_gc::tweaks(plan.server_garbled(), material.tweak).zip(&material.layers);
+    let mut layers = plan.nonlinear().zip(&material.layers);
+    let mut tweaks = act_gc::tweaks(plan.server_garbled(), material.tweak).map(|(_, tweak)| tweak);
     for (node, choice) in plan.choices().iter().enumerate() {
         match choice {
             Choice::Input => {
@@ -143,20 +154,18 @@ pub(crate) async fn online(
                 channel.flush().await?;
             }
             Choice::NonLinear(_) => {
-                // 2. One exchange per activation layer.
-                if let Some(((layer, tweak), layer_material)) = garbled.next() {
-                    let mask = Zeroizing::new(seed.mask(node, layer.mask_bits, layer.instances));
-                    act_gc::evaluator(channel, layer, tweak, layer_material, &mask).await?;
-                }
+                // 2. The protocol of the layer.
+                let (layer, material) = layers.next().ok_or(ProtocolError::Material)?;
+                nonlinear_online(channel, (layer, material), &mut tweaks, seed).await?;
             }
             Choice::Linear(_) | Choice::Local => continue,
         }
         costs[node] = clock.lap(channel.traffic());
     }
     // 3. The result.
-    let values = match garbled.next() {
-        Some(((layer, tweak), material)) => {
-            let index = act_gc::evaluator(channel, layer, tweak, material, &[]).await?;
+    let values = match layers.next() {
+        Some(layer) => {
+            let index = nonlinear_online(channel, layer, &mut tweaks, seed).await?;
             // A single output has an index of no bits.
             vec![index.first().copied().unwrap_or(0).into()]
         }
@@ -176,4 +185,23 @@ pub(crate) async fn online(
         *cost = clock.lap(channel.traffic());
     }
     Ok((values, costs))
+}
+
+/// One non-linear layer; what the client learns, which is nothing but in the arg-max layer.
+async fn nonlinear_online(
+    channel: &mut Channel<Client>,
+    layer: (&NonLinear, &ClientLayer),
+    tweaks: &mut impl Iterator<Item = u128>,
+    seed: &Seed,
+) -> Result<Vec<u32>, ProtocolError> {
+    match layer {
+        (NonLinear::ServerGarbles(layer), ClientLayer::Evaluator(material)) => {
+            let tweak = tweaks.next().ok_or(ProtocolError::Material)?;
+            let mask = match layer.mask_bits {
+                0 => Vec::new(),
+                bits => seed.mask(layer.node, bits, layer.instances),
+            };
+            act_gc::evaluator(channel, layer, tweak, material, &Zeroizing::new(mask)).await
+        }
+    }
 }

@@ -8,7 +8,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::ProtocolError;
 use crate::masks::Seed;
-use crate::plan::Plan;
+use crate::plan::{NonLinear, Plan};
 use crate::protocol::act_gc::EvaluatorLayer;
 use crate::report::Cost;
 
@@ -20,12 +20,24 @@ pub(crate) struct ClientMaterial {
     pub(crate) seed: Seed,
     /// First hash tweak of the circuits.
     pub(crate) tweak: u128,
-    /// Per garbled layer.
-    pub(crate) layers: Vec<EvaluatorLayer>,
+    /// Per non-linear layer.
+    pub(crate) layers: Vec<ClientLayer>,
     /// Its share of the revealed value.
     pub(crate) output: OutputShare,
     /// What it cost, per row of the report.
     pub(crate) costs: Vec<Cost>,
+}
+
+/// What the client keeps of a non-linear layer.
+pub(crate) enum ClientLayer {
+    /// It evaluates what the server garbled.
+    Evaluator(EvaluatorLayer),
+}
+
+/// What the server keeps of a non-linear layer.
+pub(crate) enum ServerLayer {
+    /// It garbled: its share of the outputs.
+    Garbler(Bits),
 }
 
 /// The client's share of the network's output.
@@ -36,10 +48,10 @@ pub(crate) struct OutputShare(pub(crate) Vec<u32>);
 pub(crate) struct ServerMaterial {
     /// Its masks and input labels follow from it.
     pub(crate) seed: Seed,
-    /// Offset of the labels.
-    pub(crate) delta: Delta,
-    /// Per garbled layer, its share of the outputs.
-    pub(crate) decoding: Vec<Bits>,
+    /// Offset of the labels; `None` where the server garbles nothing.
+    pub(crate) delta: Option<Delta>,
+    /// Per non-linear layer.
+    pub(crate) layers: Vec<ServerLayer>,
     /// CPU seconds per row of the report.
     pub(crate) cpu_seconds: Vec<f64>,
 }
@@ -59,21 +71,13 @@ impl ClientMaterial {
                 out.extend(count.to_le_bytes());
             }
         }
-        for layer in &self.layers {
-            out.extend(Block::as_bytes(&layer.labels));
-            out.extend(&layer.tables);
-            out.extend(layer.decoding.iter().flat_map(Bits::as_bytes));
-        }
+        self.layers.iter().for_each(|layer| layer.append_to(&mut out));
         out
     }
 
     /// Length of [`ClientMaterial::to_bytes`].
     pub(crate) fn stored_bytes(&self) -> u64 {
-        let layer = |layer: &EvaluatorLayer| {
-            let decoding = layer.decoding.as_ref().map_or(0, |bits| bits.as_bytes().len());
-            layer.labels.len() * Block::BYTES + layer.tables.len() + decoding
-        };
-        let layers: usize = self.layers.iter().map(layer).sum();
+        let layers: usize = self.layers.iter().map(ClientLayer::stored_bytes).sum();
         (32 + 32 + 16 + 4 * self.output.0.len() + COST_BYTES * self.costs.len() + layers) as u64
     }
 
@@ -91,16 +95,8 @@ impl ClientMaterial {
             .map(|_| Ok(u32::from_le_bytes(reader.array()?)))
             .collect::<Result<_, ProtocolError>>()?;
         let costs = (0..plan.rows()).map(|_| reader.cost()).collect::<Result<_, _>>()?;
-        let layers = plan
-            .server_garbled()
-            .map(|layer| {
-                let labels = reader.take(layer.evaluator_bits() * Block::BYTES)?;
-                let labels = Block::vec_from_bytes(labels).ok_or(ProtocolError::Material)?;
-                let tables = reader.take(layer.table_bytes())?.to_vec();
-                let decoding = if layer.reveals() { Some(reader.bits(layer.output_bits())?) } else { None };
-                Ok(EvaluatorLayer { labels, tables, decoding })
-            })
-            .collect::<Result<_, ProtocolError>>()?;
+        let layers =
+            plan.nonlinear().map(|layer| ClientLayer::read(&mut reader, layer)).collect::<Result<_, _>>()?;
         reader.end()?;
         let output = OutputShare(output);
         Ok(Self { plan: *plan.digest(), seed, tweak, layers, output, costs })
@@ -109,12 +105,12 @@ impl ClientMaterial {
 
 impl ServerMaterial {
     pub(crate) fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
-        let bits: usize = self.decoding.iter().map(|bits| bits.as_bytes().len()).sum();
-        let mut out = Zeroizing::new(Vec::with_capacity(48 + 8 * self.cpu_seconds.len() + bits));
+        let layers: usize = self.layers.iter().map(|layer| layer.as_bytes().len()).sum();
+        let mut out = Zeroizing::new(Vec::with_capacity(48 + 8 * self.cpu_seconds.len() + layers));
         out.extend(self.seed.bytes());
-        out.extend(self.delta.block().to_bytes());
+        self.delta.iter().for_each(|delta| out.extend(delta.block().to_bytes()));
         self.cpu_seconds.iter().for_each(|s| out.extend(s.to_le_bytes()));
-        self.decoding.iter().for_each(|bits| out.extend(bits.as_bytes()));
+        self.layers.iter().for_each(|layer| out.extend(layer.as_bytes()));
         out
     }
 
@@ -123,12 +119,62 @@ impl ServerMaterial {
     pub(crate) fn from_bytes(bytes: &[u8], plan: &Plan) -> Result<Self, ProtocolError> {
         let mut reader = Reader(bytes);
         let seed = Seed::from_bytes(reader.array()?);
-        let delta = Delta::from_bytes(reader.array()?).ok_or(ProtocolError::Material)?;
+        let delta = match plan.server_garbled().next() {
+            Some(_) => Some(Delta::from_bytes(reader.array()?).ok_or(ProtocolError::Material)?),
+            None => None,
+        };
         let cpu_seconds = (0..plan.rows()).map(|_| reader.f64()).collect::<Result<_, _>>()?;
-        let decoding =
-            plan.server_garbled().map(|layer| reader.bits(layer.output_bits())).collect::<Result<_, _>>()?;
+        let layers =
+            plan.nonlinear().map(|layer| ServerLayer::read(&mut reader, layer)).collect::<Result<_, _>>()?;
         reader.end()?;
-        Ok(Self { seed, delta, decoding, cpu_seconds })
+        Ok(Self { seed, delta, layers, cpu_seconds })
+    }
+}
+
+impl ClientLayer {
+    fn append_to(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Evaluator(layer) => {
+                out.extend(Block::as_bytes(&layer.labels));
+                out.extend(&layer.tables);
+                out.extend(layer.decoding.iter().flat_map(Bits::as_bytes));
+            }
+        }
+    }
+
+    fn stored_bytes(&self) -> usize {
+        match self {
+            Self::Evaluator(layer) => {
+                let decoding = layer.decoding.as_ref().map_or(0, |bits| bits.as_bytes().len());
+                layer.labels.len() * Block::BYTES + layer.tables.len() + decoding
+            }
+        }
+    }
+
+    fn read(reader: &mut Reader<'_>, layer: &NonLinear) -> Result<Self, ProtocolError> {
+        match layer {
+            NonLinear::ServerGarbles(layer) => {
+                let labels = reader.take(layer.evaluator_bits() * Block::BYTES)?;
+                let labels = Block::vec_from_bytes(labels).ok_or(ProtocolError::Material)?;
+                let tables = reader.take(layer.table_bytes())?.to_vec();
+                let decoding = if layer.reveals() { Some(reader.bits(layer.output_bits())?) } else { None };
+                Ok(Self::Evaluator(EvaluatorLayer { labels, tables, decoding }))
+            }
+        }
+    }
+}
+
+impl ServerLayer {
+    fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Garbler(bits) => bits.as_bytes(),
+        }
+    }
+
+    fn read(reader: &mut Reader<'_>, layer: &NonLinear) -> Result<Self, ProtocolError> {
+        match layer {
+            NonLinear::ServerGarbles(layer) => Ok(Self::Garbler(reader.bits(layer.output_bits())?)),
+        }
     }
 }
 

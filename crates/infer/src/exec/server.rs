@@ -1,6 +1,6 @@
 //! The server's two halves.
 
-use phineus_mpc::ot::cot;
+use phineus_mpc::Delta;
 use phineus_net::{Channel, Server};
 use rand::CryptoRng;
 
@@ -8,7 +8,8 @@ use crate::ProtocolError;
 use crate::clock::{Clock, Side};
 use crate::compute::compute;
 use crate::exec::client::{INPUT, OUTPUT, Shares};
-use crate::exec::material::ServerMaterial;
+use crate::exec::material::{ServerLayer, ServerMaterial};
+use crate::exec::transfers::Transfers;
 use crate::local;
 use crate::masks::Seed;
 use crate::plan::{Choice, LinearPlan, NonLinear};
@@ -40,24 +41,34 @@ pub(crate) async fn linear(
     Ok(seeds.into_iter().map(|seed| Shared { seed, cpu_seconds: cpu_seconds.clone() }).collect())
 }
 
-/// Offline, second part: the garbled layers of one inference.
-pub(crate) async fn garbled(
+/// Offline, second part: the non-linear layers of one inference, protocol by protocol.
+pub(crate) async fn nonlinear(
     channel: &mut Channel<Server>,
     served: &Served,
     shared: Shared,
-    cot: &mut cot::Sender<Server>,
+    transfers: &mut Transfers<Server>,
     rng: &mut impl CryptoRng,
 ) -> Result<ServerMaterial, ProtocolError> {
     let Shared { seed, mut cpu_seconds } = shared;
-    // 4. All garbled layers.
-    let layers: Vec<_> = served.plan().server_garbled().collect();
-    let (_, prepared) = act_gc::prepare_garbler(channel, cot, &layers, &seed, Side::Server, rng).await?;
-    let mut decoding = Vec::with_capacity(layers.len());
-    for (layer, (bits, cost)) in layers.iter().zip(prepared) {
-        cpu_seconds[layer.node] += cost.server_cpu_seconds;
-        decoding.push(bits);
+    let plan = served.plan();
+    let (mut garbled, mut delta) = (Vec::new(), None);
+    // 4. What the server garbles.
+    let layers: Vec<_> = plan.server_garbled().collect();
+    if !layers.is_empty() {
+        let cot = transfers.send()?.cot();
+        let (_, prepared) = act_gc::prepare_garbler(channel, cot, &layers, &seed, Side::Server, rng).await?;
+        delta = Some(cot.delta().clone());
+        for (layer, (bits, cost)) in layers.iter().zip(prepared) {
+            cpu_seconds[layer.node] += cost.server_cpu_seconds;
+            garbled.push(bits);
+        }
     }
-    Ok(ServerMaterial { seed, delta: cot.delta().clone(), decoding, cpu_seconds })
+    let mut garbled = garbled.into_iter();
+    let layers = plan.nonlinear().map(|layer| match layer {
+        NonLinear::ServerGarbles(_) => garbled.next().map(ServerLayer::Garbler),
+    });
+    let layers = layers.collect::<Option<_>>().ok_or(ProtocolError::Material)?;
+    Ok(ServerMaterial { seed, delta, layers, cpu_seconds })
 }
 
 /// Online; the CPU seconds of every row of the report.
@@ -71,7 +82,8 @@ pub(crate) async fn online(
     let last_reader = last_readers(plan.public());
     let mut cpu_seconds = vec![0.0; plan.rows()];
     let mut clock = Clock::start(Side::Server, channel.traffic());
-    let mut decoding = material.decoding.iter();
+    let ServerMaterial { seed, delta, layers, .. } = material;
+    let mut layers = layers.into_iter();
     let mut shares: Shares = vec![None; graph.nodes.len()];
     let value = |shares: &Shares, node: usize| shares[node].clone().unwrap_or_default();
     for (node, choice) in plan.choices().iter().enumerate() {
@@ -87,13 +99,13 @@ pub(crate) async fn online(
             Choice::Linear(index) => {
                 let layer = &plan.linear().layers()[*index];
                 let x = shares[inputs[0]].as_deref().unwrap_or_default();
-                Some(compute(|| linear_he::online(served, layer, &material.seed, x)))
+                Some(compute(|| linear_he::online(served, layer, &seed, x)))
             }
-            Choice::NonLinear(NonLinear::ServerGarbles(layer)) => {
-                // 2. One exchange per activation layer.
-                let decoding = decoding.next().ok_or(ProtocolError::Material)?;
-                let y = value(&shares, layer.input);
-                Some(act_gc::garbler(channel, layer, &material.delta, &material.seed, decoding, &y).await?)
+            Choice::NonLinear(layer) => {
+                // 2. The protocol of the layer.
+                let material = layers.next().ok_or(ProtocolError::Material)?;
+                let y = value(&shares, layer.input());
+                Some(nonlinear_online(channel, (layer, material), delta.as_ref(), &seed, &y).await?)
             }
             Choice::Local => compute(|| local::apply(graph, node, &shares)),
         };
@@ -106,9 +118,9 @@ pub(crate) async fn online(
     }
     // 3. The result.
     let y = value(&shares, graph.output);
-    match (plan.argmax(), decoding.next()) {
-        (Some(NonLinear::ServerGarbles(layer)), Some(decoding)) => {
-            act_gc::garbler(channel, layer, &material.delta, &material.seed, decoding, &y).await?;
+    match (plan.argmax(), layers.next()) {
+        (Some(layer), Some(material)) => {
+            nonlinear_online(channel, (layer, material), delta.as_ref(), &seed, &y).await?;
         }
         _ => {
             let mut bytes = Vec::new();
@@ -121,6 +133,22 @@ pub(crate) async fn online(
         *seconds = clock.lap(channel.traffic()).server_cpu_seconds;
     }
     Ok(cpu_seconds)
+}
+
+/// One non-linear layer; the server's share of the output, nothing in the arg-max layer.
+async fn nonlinear_online(
+    channel: &mut Channel<Server>,
+    layer: (&NonLinear, ServerLayer),
+    delta: Option<&Delta>,
+    seed: &Seed,
+    y: &[u32],
+) -> Result<Vec<u32>, ProtocolError> {
+    match layer {
+        (NonLinear::ServerGarbles(layer), ServerLayer::Garbler(decoding)) => {
+            let delta = delta.ok_or(ProtocolError::Material)?;
+            act_gc::garbler(channel, layer, delta, seed, &decoding, y).await
+        }
+    }
 }
 
 /// The last node that reads each value, after which the value can be dropped; `None` for the output.

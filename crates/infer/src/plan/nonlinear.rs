@@ -79,6 +79,13 @@ impl NonLinear {
         }
     }
 
+    /// Oblivious transfers for one inference, down and up.
+    pub(super) fn transfers(&self) -> [usize; 2] {
+        match self {
+            Self::ServerGarbles(layer) => [layer.evaluator_bits(), 0],
+        }
+    }
+
     /// Name of the protocol in reports; the arg-max has names of its own.
     #[must_use]
     pub fn protocol(&self) -> &'static str {

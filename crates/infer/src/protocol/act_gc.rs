@@ -26,11 +26,13 @@
 //!
 //! The halves are generic in the network role: either party may garble.
 
+mod layout;
+
 use phineus_kernel::block::Block;
-use phineus_mpc::gc::{GarblerInputs, GarblerLabels, GcError, Span, evaluate, garble};
-use phineus_mpc::ot::cot;
+use phineus_mpc::gc::{GarblerInputs, GarblerLabels, evaluate, garble_into};
+use phineus_mpc::ot::engine;
 use phineus_mpc::{Bits, Delta};
-use phineus_net::{Channel, FRAME_HEADER, Role, Step, Traffic};
+use phineus_net::{Channel, Role, Step};
 use rand::CryptoRng;
 use zeroize::{Zeroize, Zeroizing};
 
@@ -39,18 +41,16 @@ use crate::clock::{Clock, Side};
 use crate::compute::compute;
 use crate::masks::Seed;
 use crate::plan::GarbledLayer;
+use crate::protocol::script::{Script, Way};
 use crate::report::Cost;
+
+pub(crate) use layout::{Part, of_span, own_bits, peer_bits, recv_bits, schedule};
 
 const TWEAK: Step = Step::new("act.tweak");
 const TABLES: Step = Step::new("act.tables");
 const DECODING: Step = Step::new("act.decoding");
 const LABELS: Step = Step::new("act.labels");
 const OUTPUT: Step = Step::new("act.output");
-
-/// Bytes of tables or labels per message, roughly.
-const CHUNK_BYTES: usize = 1 << 21;
-/// OTs whose labels either side holds at once while garbling; layers are taken together up to this number.
-const GROUP_OTS: usize = 1 << 22;
 
 /// What the evaluator keeps of one layer.
 pub(crate) struct EvaluatorLayer {
@@ -67,49 +67,21 @@ impl Drop for EvaluatorLayer {
 }
 
 impl GarbledLayer {
-    /// Evaluator's input bits of all instances.
-    pub(crate) fn evaluator_bits(&self) -> usize {
-        self.instances * self.circuit.evaluator_inputs()
-    }
-
-    /// Bytes of all tables.
-    pub(crate) fn table_bytes(&self) -> usize {
-        self.circuit.table_bytes(self.instances)
-    }
-
     /// What the evaluator keeps from offline to online.
     pub(crate) fn client_bytes(&self) -> u64 {
         (self.table_bytes() + self.evaluator_bits() * Block::BYTES) as u64
     }
+}
 
-    /// Output bits of all instances.
-    pub(crate) fn output_bits(&self) -> usize {
-        self.instances * self.circuit.outputs()
-    }
-
-    /// Whether the evaluator learns the output.
-    pub(crate) fn reveals(&self) -> bool {
-        self.mask_bits == 0
-    }
-
-    /// The layer's share of values in the order of the circuit's inputs.
-    pub(crate) fn gather(&self, values: &[u32]) -> Vec<u32> {
-        match &self.gather {
-            Some(indices) => indices.iter().map(|i| values[*i as usize]).collect(),
-            None => values.to_vec(),
-        }
-    }
-
-    fn spans(&self, tweak: u128, bytes_per_instance: usize) -> impl Iterator<Item = Span> + use<> {
-        Span::whole(tweak, self.instances).chunks(CHUNK_BYTES / bytes_per_instance.max(1))
-    }
-
-    fn table_spans(&self, tweak: u128) -> impl Iterator<Item = Span> + use<> {
-        self.spans(tweak, self.circuit.table_bytes(1))
-    }
-
-    fn label_spans(&self, tweak: u128) -> impl Iterator<Item = Span> + use<> {
-        self.spans(tweak, self.circuit.garbler_inputs() * Block::BYTES)
+impl EvaluatorLayer {
+    /// Nothing, with room for everything.
+    fn with_room(layer: &GarbledLayer) -> Result<Self, ProtocolError> {
+        let (mut labels, mut tables) = (Vec::new(), Vec::new());
+        let memory = |bytes: usize| move |_| ProtocolError::Memory(bytes);
+        let label_bytes = layer.evaluator_bits() * Block::BYTES;
+        labels.try_reserve_exact(layer.evaluator_bits()).map_err(memory(label_bytes))?;
+        tables.try_reserve_exact(layer.table_bytes()).map_err(memory(layer.table_bytes()))?;
+        Ok(Self { labels, tables, decoding: None })
     }
 }
 
@@ -129,53 +101,52 @@ pub(crate) fn tweaks<'p>(
 /// its shares of the values that the layers read.
 pub(crate) async fn prepare_evaluator<R: Role>(
     channel: &mut Channel<R>,
-    cot: &mut cot::Receiver<R>,
+    cot: &mut engine::Receiver<R>,
     layers: &[&GarbledLayer],
     inputs: &[Zeroizing<Vec<u32>>],
     side: Side,
 ) -> Result<(u128, Vec<(EvaluatorLayer, Cost)>), ProtocolError> {
     let mut clock = Clock::start(side, channel.traffic());
-    let mut tweak = None;
+    let mut start = None;
     let mut done = Vec::with_capacity(layers.len());
-    for group in groups(layers) {
+    for layer in layers {
+        done.push((EvaluatorLayer::with_room(layer)?, Cost::default()));
+    }
+    for group in schedule(layers, 0) {
         // 1. Corrections of the whole group, so that it takes one round.
-        let mut received = Vec::new();
-        for (layer, input) in layers[group.clone()].iter().zip(&inputs[group.clone()]) {
-            let values = Zeroizing::new(layer.gather(input));
+        for part in &group {
+            let (layer, (material, cost)) = (layers[part.layer], &mut done[part.layer]);
+            let values = Zeroizing::new(layer.gather(&inputs[part.layer], part.span));
             let choices = Bits::from_words(&values, layer.in_bits as usize);
-            let labels = cot.extend(channel, &choices).await?;
-            received.push((labels, clock.lap(channel.traffic())));
+            let labels = Zeroizing::new(cot.extend(channel, &choices).await?);
+            material.labels.extend_from_slice(&labels);
+            *cost += clock.lap(channel.traffic());
         }
         // 2. Tables.
-        if tweak.is_none() {
+        if start.is_none() {
             let mut bytes = [0; 16];
             bytes.copy_from_slice(&channel.recv_bytes(TWEAK, 16).await?);
-            tweak = Some(u128::from_le_bytes(bytes));
+            start = Some(u128::from_le_bytes(bytes));
         }
-        for (layer, (labels, mut cost)) in layers[group].iter().zip(received) {
-            let mut tables = Vec::new();
-            tables
-                .try_reserve_exact(layer.table_bytes())
-                .map_err(|_| ProtocolError::Memory(layer.table_bytes()))?;
-            for span in layer.table_spans(0) {
-                tables.extend(channel.recv_bytes(TABLES, layer.circuit.table_bytes(span.count)).await?);
+        for part in &group {
+            let (layer, (material, cost)) = (layers[part.layer], &mut done[part.layer]);
+            for span in layer.table_spans(part.span) {
+                let tables = channel.recv_bytes(TABLES, layer.circuit.table_bytes(span.count)).await?;
+                material.tables.extend_from_slice(&tables);
             }
-            let decoding = if layer.reveals() {
-                Some(recv_bits(channel, DECODING, layer.output_bits()).await?)
-            } else {
-                None
-            };
-            cost += clock.lap(channel.traffic());
-            done.push((EvaluatorLayer { labels, tables, decoding }, cost));
+            if layer.reveals() {
+                material.decoding = Some(recv_bits(channel, DECODING, layer.output_bits()).await?);
+            }
+            *cost += clock.lap(channel.traffic());
         }
     }
-    Ok((tweak.unwrap_or(0), done))
+    Ok((start.unwrap_or(0), done))
 }
 
 /// Offline, garbler: the decoding bits of all layers, the tweak they start at, and what each layer cost.
 pub(crate) async fn prepare_garbler<R: Role>(
     channel: &mut Channel<R>,
-    cot: &mut cot::Sender<R>,
+    cot: &mut engine::Sender<R>,
     layers: &[&GarbledLayer],
     seed: &Seed,
     side: Side,
@@ -183,44 +154,46 @@ pub(crate) async fn prepare_garbler<R: Role>(
 ) -> Result<(u128, Vec<(Bits, Cost)>), ProtocolError> {
     let mut clock = Clock::start(side, channel.traffic());
     let start = Block::random(rng).0;
-    let tweaks: Vec<u128> = tweaks(layers.iter().copied(), start).map(|(_, tweak)| tweak).collect();
-    let mut done = Vec::with_capacity(layers.len());
-    for group in groups(layers) {
+    let mut decodings: Vec<Vec<u8>> =
+        layers.iter().map(|layer| Vec::with_capacity(layer.output_bits().div_ceil(8))).collect();
+    let mut costs = vec![Cost::default(); layers.len()];
+    // One message at a time; its memory is used again.
+    let mut tables = Vec::new();
+    for (number, group) in schedule(layers, start).iter().enumerate() {
         // 1. Corrections: the zero labels of the evaluator's inputs.
-        let mut zero_labels = Vec::new();
-        for layer in &layers[group.clone()] {
-            let labels = Zeroizing::new(cot.extend(channel, layer.evaluator_bits()).await?);
-            zero_labels.push((labels, clock.lap(channel.traffic())));
+        let mut zero_labels = Vec::with_capacity(group.len());
+        for Part { layer, span } in group {
+            let count = span.count * layers[*layer].circuit.evaluator_inputs();
+            zero_labels.push(Zeroizing::new(cot.extend(channel, count).await?));
+            costs[*layer] += clock.lap(channel.traffic());
         }
         // 2. Tables.
-        if group.start == 0 {
+        if number == 0 {
             channel.send_bytes(TWEAK, &start.to_le_bytes()).await?;
         }
-        for ((layer, tweak), (zero_labels, mut cost)) in
-            layers[group.clone()].iter().zip(&tweaks[group]).zip(zero_labels)
-        {
+        for (part, zero_labels) in group.iter().zip(zero_labels) {
+            let (layer, decoding) = (layers[part.layer], &mut decodings[part.layer]);
             let inputs = seed.labels(layer.node);
-            let per_instance = layer.circuit.evaluator_inputs();
-            let mut decoding = Vec::with_capacity(layer.output_bits().div_ceil(8));
-            for span in layer.table_spans(*tweak) {
-                let first = span.first as usize * per_instance;
-                let labels = &zero_labels[first..first + span.count * per_instance];
+            for span in layer.table_spans(part.span) {
+                let labels = &zero_labels[layer.inputs_within(span, part.span)];
+                tables.resize(layer.circuit.table_bytes(span.count), 0);
                 let inputs = GarblerInputs::Later(&inputs);
-                let garbled = compute(|| garble(&layer.circuit, cot.delta(), span, inputs, labels))?;
-                channel.send_bytes(TABLES, &garbled.tables).await?;
+                let bits =
+                    compute(|| garble_into(&layer.circuit, cot.delta(), span, inputs, labels, &mut tables))?;
+                channel.send_bytes(TABLES, &tables).await?;
                 // Chunks are whole batches, so their bits end at whole bytes but for the last.
-                decoding.extend_from_slice(garbled.decoding.as_bytes());
+                decoding.extend_from_slice(bits.as_bytes());
             }
-            let decoding = bits(decoding, layer.output_bits())?;
             if layer.reveals() {
-                channel.send_bytes(DECODING, decoding.as_bytes()).await?;
+                channel.send_bytes(DECODING, decoding).await?;
             }
-            cost += clock.lap(channel.traffic());
-            done.push((decoding, cost));
+            costs[part.layer] += clock.lap(channel.traffic());
         }
         channel.flush().await?;
     }
-    Ok((start, done))
+    let decodings = layers.iter().zip(decodings).map(|(layer, bytes)| own_bits(bytes, layer.output_bits()));
+    let done = decodings.zip(costs).map(|(bits, cost)| Ok((bits?, cost)));
+    Ok((start, done.collect::<Result<_, ProtocolError>>()?))
 }
 
 /// Online, garbler: its share of the layer's output, from its share `y` of the input; nothing where the evaluator
@@ -235,12 +208,11 @@ pub(crate) async fn garbler<R: Role>(
 ) -> Result<Vec<u32>, ProtocolError> {
     // 3. Labels of y, the rounding constant included.
     let inputs = seed.labels(layer.node);
-    let values: Vec<u32> = layer.gather(y).iter().map(|word| word.wrapping_add(layer.half)).collect();
-    for span in layer.label_spans(0) {
-        let first = span.first as usize * layer.window;
-        let values = &values[first..first + span.count * layer.window];
+    for span in layer.label_spans(0, layer.circuit.garbler_inputs()) {
         let labels = compute(|| {
-            let bits = Bits::from_words(values, layer.in_bits as usize);
+            let mut values = layer.gather(y, span);
+            values.iter_mut().for_each(|word| *word = word.wrapping_add(layer.half));
+            let bits = Bits::from_words(&values, layer.in_bits as usize);
             inputs.labels(&layer.circuit, delta, span, &bits)
         })?;
         channel.send_bytes(LABELS, Block::as_bytes(&labels)).await?;
@@ -263,22 +235,19 @@ pub(crate) async fn evaluator<R: Role>(
     mask: &[u32],
 ) -> Result<Vec<u32>, ProtocolError> {
     // 3. Labels of y.
-    let per_instance = layer.circuit.evaluator_inputs();
+    let circuit = &layer.circuit;
     let mut output = Vec::with_capacity(layer.output_bits().div_ceil(8));
-    for span in layer.label_spans(tweak) {
-        let len = span.count * layer.circuit.garbler_inputs() * Block::BYTES;
-        let bytes = channel.recv_bytes(LABELS, len).await?;
-        let first = span.first as usize;
-        let tables =
-            &material.tables[layer.circuit.table_bytes(first)..][..layer.circuit.table_bytes(span.count)];
-        let labels = &material.labels[first * per_instance..][..span.count * per_instance];
+    for span in layer.label_spans(tweak, circuit.garbler_inputs()) {
+        let bytes = channel.recv_bytes(LABELS, span.count * circuit.garbler_inputs() * Block::BYTES).await?;
+        let tables = &material.tables[of_span(span, circuit.table_bytes(1))];
+        let labels = &material.labels[of_span(span, circuit.evaluator_inputs())];
         let chunk = compute(|| {
             let theirs = Block::vec_from_bytes(&bytes).unwrap_or_default();
-            evaluate(&layer.circuit, span, tables, GarblerLabels::Sent(&theirs), labels)
+            evaluate(circuit, span, tables, GarblerLabels::Sent(&theirs), labels)
         })?;
         output.extend_from_slice(chunk.as_bytes());
     }
-    let output = bits(output, layer.output_bits())?;
+    let output = own_bits(output, layer.output_bits())?;
     if let Some(decoding) = &material.decoding {
         // Of a single value the arg-max is known: there is nothing to decode.
         let bits = layer.circuit.outputs();
@@ -296,58 +265,36 @@ pub(crate) async fn evaluator<R: Role>(
     Ok(Vec::new())
 }
 
-/// Bytes of all layers offline and of each layer online, as the evaluator counts them.
-pub(crate) fn predict(layers: &[&GarbledLayer]) -> (Vec<Traffic>, Vec<Traffic>) {
-    let frames = |n: usize| (n * FRAME_HEADER) as u64;
-    let bits = |n: usize| n.div_ceil(8) as u64;
-    let offline = layers.iter().enumerate().map(|(i, layer)| {
-        let revealed = if layer.reveals() { bits(layer.output_bits()) + frames(1) } else { 0 };
-        let tweak = if i == 0 { 16 + frames(1) } else { 0 };
-        Traffic {
-            sent: cot::extend_cost(layer.evaluator_bits()).receiver_to_sender,
-            received: layer.table_bytes() as u64 + frames(layer.table_spans(0).count()) + revealed + tweak,
-            rounds: 0,
+/// Enters the offline phase of all layers into a script in which the client evaluates; the cost of each.
+pub(crate) fn predict_offline(layers: &[&GarbledLayer], script: &mut Script) -> Vec<Cost> {
+    let mut costs = vec![Cost::default(); layers.len()];
+    for (i, group) in schedule(layers, 0).into_iter().enumerate() {
+        // 1. Corrections.
+        for part in &group {
+            script.extend(Way::Down, part.span.count * layers[part.layer].circuit.evaluator_inputs());
+            costs[part.layer] += script.lap();
         }
-    });
-    let online = layers.iter().map(|layer| {
-        let labels = layer.instances * layer.circuit.garbler_inputs() * Block::BYTES;
-        let sent = if layer.reveals() { 0 } else { bits(layer.output_bits()) + frames(1) };
-        Traffic { sent, received: labels as u64 + frames(layer.label_spans(0).count()), rounds: 1 }
-    });
-    (offline.collect(), online.collect())
-}
-
-/// Consecutive layers with at most [`GROUP_OTS`] together, or one larger layer: what takes one round offline.
-pub(crate) fn groups(layers: &[&GarbledLayer]) -> Vec<std::ops::Range<usize>> {
-    let mut groups: Vec<std::ops::Range<usize>> = Vec::new();
-    let mut held = 0;
-    for (i, layer) in layers.iter().enumerate() {
-        match groups.last_mut() {
-            Some(group) if held + layer.evaluator_bits() <= GROUP_OTS => group.end = i + 1,
-            _ => {
-                groups.push(i..i + 1);
-                held = 0;
+        // 2. Tables.
+        if i == 0 {
+            script.down(16);
+        }
+        for part in &group {
+            let layer = layers[part.layer];
+            layer.table_spans(part.span).for_each(|span| script.down(layer.circuit.table_bytes(span.count)));
+            if layer.reveals() {
+                script.down(layer.output_bits().div_ceil(8));
             }
+            costs[part.layer] += script.lap();
         }
-        held += layer.evaluator_bits();
     }
-    groups
+    costs
 }
 
-async fn recv_bits<R: Role>(channel: &mut Channel<R>, step: Step, len: usize) -> Result<Bits, ProtocolError> {
-    let bytes = channel.recv_bytes(step, len.div_ceil(8)).await?;
-    Bits::from_bytes(bytes, len).map_err(|_| {
-        let reason = "bits beyond the last one";
-        phineus_net::ChannelError::from(phineus_kernel::wire::PeerMisbehaved::Invalid {
-            what: step.name(),
-            reason,
-        })
-        .into()
-    })
-}
-
-fn bits(bytes: Vec<u8>, len: usize) -> Result<Bits, ProtocolError> {
-    let got = bytes.len();
-    let length = |_| GcError::Length { what: "packed bits", expected: len.div_ceil(8), got };
-    Bits::from_bytes(bytes, len).map_err(length).map_err(ProtocolError::from)
+/// Enters the online phase of a layer.
+pub(crate) fn predict_online(layer: &GarbledLayer, script: &mut Script) {
+    let inputs = layer.circuit.garbler_inputs();
+    layer.label_spans(0, inputs).for_each(|span| script.down(span.count * inputs * Block::BYTES));
+    if !layer.reveals() {
+        script.up(layer.output_bits().div_ceil(8));
+    }
 }

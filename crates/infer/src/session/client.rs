@@ -5,7 +5,6 @@ use std::sync::Arc;
 use phineus_kernel::prg::Prg;
 use phineus_kernel::wire::{PeerMisbehaved, Wire};
 use phineus_model::phn;
-use phineus_mpc::ot::cot;
 use phineus_net::{Channel, ChannelError, Client, Traffic};
 use rand::{CryptoRng, Rng as _};
 use zeroize::Zeroizing;
@@ -18,6 +17,7 @@ use crate::ProtocolError;
 use crate::clock::{Clock, Side};
 use crate::exec;
 use crate::exec::material::ClientMaterial;
+use crate::exec::transfers::Transfers;
 use crate::plan::{LinearPlan, Options, Plan, Wishes};
 use crate::protocol::linear_he::ClientKeys;
 use crate::report::{Footprint, Output, Report};
@@ -47,7 +47,7 @@ pub struct Session {
 /// Made by the first pre-compute of a session.
 struct Setup {
     keys: ClientKeys,
-    cot: cot::Receiver<Client>,
+    transfers: Transfers<Client>,
 }
 
 /// The client's half of a pre-compute: enough for one inference, used up by [`Session::infer`].
@@ -130,6 +130,16 @@ impl Session {
         &self.plan
     }
 
+    /// Oblivious transfers in stock, down and up: the cost of the next pre-compute depends on them
+    /// ([`Plan::predicted_with`]).
+    #[must_use]
+    pub fn stock(&self) -> [usize; 2] {
+        self.setup.as_ref().map_or([0; 2], |setup| {
+            let [send, receive] = setup.transfers.stocks();
+            [receive, send]
+        })
+    }
+
     /// Everything that has crossed the connection.
     #[must_use]
     pub fn traffic(&self) -> Traffic {
@@ -151,7 +161,7 @@ impl Session {
     }
 
     /// The offline phase of `count` inferences, at most [`MAX_BULK`](crate::plan::MAX_BULK): their linear layers
-    /// together, which costs less time and traffic each, then their garbled layers one after the other. Each
+    /// together, which costs less time and traffic each, then their non-linear layers one after the other. Each
     /// pre-compute goes to `keep` as soon as it is complete.
     ///
     /// # Errors
@@ -217,7 +227,8 @@ impl Session {
         let halves =
             exec::client::linear(&mut self.channel, &plan, linear, &setup.keys, &mut self.rng).await?;
         for half in halves {
-            let mut material = exec::client::garbled(&mut self.channel, &plan, half, &mut setup.cot).await?;
+            let transfers = &mut setup.transfers;
+            let mut material = exec::client::nonlinear(&mut self.channel, &plan, half, transfers).await?;
             clock.lap(self.channel.traffic());
             let id = self.channel.recv_bytes(READY, 16).await?;
             session += clock.lap(self.channel.traffic());
@@ -237,8 +248,10 @@ impl Session {
         match &mut self.setup {
             Some(setup) => setup.keys = keys,
             None => {
-                let cot = cot::Receiver::setup(&mut self.channel, &self.id, &mut self.rng).await?;
-                self.setup = Some(Setup { keys, cot });
+                let directions = self.plan.directions();
+                let transfers =
+                    Transfers::<Client>::set_up(&mut self.channel, &self.id, directions, &mut self.rng).await?;
+                self.setup = Some(Setup { keys, transfers });
             }
         }
         Ok(())

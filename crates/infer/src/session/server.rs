@@ -6,8 +6,6 @@ use std::time::Duration;
 
 use phineus_kernel::prg::Prg;
 use phineus_kernel::wire::Wire as _;
-use phineus_mpc::Delta;
-use phineus_mpc::ot::cot;
 use phineus_net::{Channel, Server, Traffic};
 use rand::{CryptoRng, Rng as _};
 
@@ -18,6 +16,7 @@ use crate::ProtocolError;
 use crate::compute::compute;
 use crate::exec;
 use crate::exec::material::ServerMaterial;
+use crate::exec::transfers::Transfers;
 use crate::plan::LinearPlan;
 use crate::protocol::linear_he::ServerKeys;
 use crate::report::Footprint;
@@ -49,7 +48,7 @@ impl fmt::Display for Summary {
 /// Made by the first pre-compute of a session.
 struct Setup {
     keys: ServerKeys,
-    cot: cot::Sender<Server>,
+    transfers: Transfers<Server>,
 }
 
 /// Serves one client until it says goodbye.
@@ -102,7 +101,8 @@ async fn converse(
                 }
                 let ready = set_up(channel, &served, linear, &session, &mut setup, rng).await?;
                 for half in exec::server::linear(channel, &served, linear, &ready.keys, rng).await? {
-                    let material = exec::server::garbled(channel, &served, half, &mut ready.cot, rng).await?;
+                    let transfers = &mut ready.transfers;
+                    let material = exec::server::nonlinear(channel, &served, half, transfers, rng).await?;
                     let id = PrepId::random(rng);
                     store.put(plan.digest(), id, &material.to_bytes())?;
                     channel.send_bytes(READY, id.bytes()).await?;
@@ -170,9 +170,9 @@ async fn set_up<'s>(
 ) -> Result<&'s mut Setup, ProtocolError> {
     let mut keys = setup.as_mut().map(|setup| std::mem::take(&mut setup.keys)).unwrap_or_default();
     keys.receive(channel, served.plan(), linear).await?;
-    let cot = match setup.take() {
-        Some(setup) => setup.cot,
-        None => cot::Sender::setup(channel, session, Delta::random(rng), rng).await?,
+    let transfers = match setup.take() {
+        Some(setup) => setup.transfers,
+        None => Transfers::<Server>::set_up(channel, session, served.plan().directions(), rng).await?,
     };
-    Ok(setup.insert(Setup { keys, cot }))
+    Ok(setup.insert(Setup { keys, transfers }))
 }

@@ -8,7 +8,6 @@ use phineus_infer::session::client::Session;
 use phineus_model::fixed::{Model, Op, Reveal};
 use phineus_model::graph::Conv;
 use phineus_model::{reference, zoo};
-use phineus_mpc::ot::cot;
 use phineus_net::{FRAME_HEADER, tcp};
 use proptest::prelude::*;
 use tokio::net::TcpListener;
@@ -32,9 +31,7 @@ fn plus(a: [u64; 3], b: [u64; 3]) -> [u64; 3] {
 /// What a session adds to the offline phase of its first pre-compute: the command, the keys of the parameter sets in use,
 /// the base transfers, the id at the end.
 fn first_offline(plan: &Plan) -> [u64; 3] {
-    let keys = plan.key_bytes(plan.linear());
-    let base = cot::setup_cost();
-    [COMMAND + keys + base.receiver_to_sender, base.sender_to_receiver + FRAME + 16, 1]
+    plus(traffic(&plan.set_up_cost(plan.linear())), LATER_OFFLINE)
 }
 
 /// The same for a later one.

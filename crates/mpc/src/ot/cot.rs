@@ -64,6 +64,12 @@ pub fn setup_cost() -> Cost {
     }
 }
 
+/// Payloads of the two messages of the setup: the sender's, then the receiver's.
+#[must_use]
+pub const fn setup_messages() -> [usize; 2] {
+    [2 * POINT * BASE, POINT + pprf::MESSAGE]
+}
+
 /// Bytes of one `extend` by `n` transfers.
 #[must_use]
 pub fn extend_cost(n: usize) -> Cost {
@@ -71,6 +77,11 @@ pub fn extend_cost(n: usize) -> Cost {
     let rest = n % CHUNK;
     let last = if rest == 0 { 0 } else { message(rest) };
     Cost { sender_to_receiver: 0, receiver_to_sender: (n / CHUNK) as u64 * message(CHUNK) + last }
+}
+
+/// Payloads of the messages of one `extend` by `n` transfers, all of them to the sender.
+pub fn messages(n: usize) -> impl Iterator<Item = usize> {
+    (0..n).step_by(CHUNK).map(move |start| message_len(CHUNK.min(n - start)))
 }
 
 /// The party with the offset.
@@ -120,6 +131,12 @@ impl<R: Role> Sender<R> {
     #[must_use]
     pub fn delta(&self) -> &Delta {
         &self.delta
+    }
+
+    /// A hash of both parties' messages of the setup: random, and unknown to either before the offset was fixed.
+    #[must_use]
+    pub fn transcript(&self) -> &[u8; 32] {
+        &self.state.id
     }
 
     /// `n` further transfers: all `K_j`.
@@ -196,6 +213,12 @@ impl<R: Role> Receiver<R> {
         channel.flush().await?;
         let state = State::new(session, &points, &reply);
         Ok(Self { streams: streams(seeds), masks: Prg::from_generator(rng), state, role: PhantomData })
+    }
+
+    /// As [`Sender::transcript`].
+    #[must_use]
+    pub fn transcript(&self) -> &[u8; 32] {
+        &self.state.id
     }
 
     /// One transfer per choice: all `K_j + c_j Delta`.

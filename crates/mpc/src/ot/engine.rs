@@ -39,6 +39,31 @@ impl Engine {
         }
     }
 
+    /// Messages of turning a fresh SoftSpoken setup into this engine, in their order.
+    #[must_use]
+    pub fn setup_messages(self) -> Vec<Message> {
+        match self {
+            Self::SoftSpoken => Vec::new(),
+            Self::Silent(set) => cot::messages(set.reserve()).map(Message::ToSender).collect(),
+        }
+    }
+
+    /// Messages of an extension by `n` transfers in their order. `stock` holds what is in stock before, and after.
+    #[must_use]
+    pub fn extend_messages(self, stock: &mut usize, n: usize) -> Vec<Message> {
+        match self {
+            Self::SoftSpoken => cot::messages(n).map(Message::ToSender).collect(),
+            Self::Silent(set) => {
+                let rounds = n.saturating_sub(*stock).div_ceil(set.round());
+                *stock = *stock + rounds * set.round() - n;
+                let round = set.round_messages();
+                let mut all: Vec<_> = std::iter::repeat_n(round, rounds).flatten().collect();
+                all.push(Message::ToSender(n.div_ceil(8)));
+                all
+            }
+        }
+    }
+
     /// Bytes of `n` transfers with `stock` of them there ([`Sender::stock`]).
     #[must_use]
     pub fn extend_cost(self, stock: usize, n: usize) -> Cost {
@@ -52,6 +77,15 @@ impl Engine {
         let sum = |cost: Cost| cost.sender_to_receiver + cost.receiver_to_sender;
         sum(self.setup_cost()) + sum(self.extend_cost(0, n))
     }
+}
+
+/// The payload of a message between the two parties of an engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Message {
+    /// To the party with the offset.
+    ToSender(usize),
+    /// To the party with the choices.
+    ToReceiver(usize),
 }
 
 /// The party with the offset.
@@ -138,6 +172,15 @@ impl<R: Role> Receiver<R> {
                 Self::Silent(Box::new(silent::Receiver::setup(channel, session, &mut base, set, rng).await?))
             }
         })
+    }
+
+    /// Transfers in stock.
+    #[must_use]
+    pub fn stock(&self) -> usize {
+        match self {
+            Self::SoftSpoken(_) => 0,
+            Self::Silent(receiver) => receiver.stock(),
+        }
     }
 
     /// One transfer per choice: all `K_j + c_j Delta`.

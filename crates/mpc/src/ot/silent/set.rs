@@ -7,6 +7,7 @@ use phineus_kernel::ggm::LANES;
 use phineus_net::FRAME_HEADER;
 
 use crate::ot::cot::Cost;
+use crate::ot::engine::Message;
 
 /// A parameter set: `t` blocks of `2^d` samples with one error each, secrets of `k` bits, 10 terms per sample.
 ///
@@ -99,6 +100,12 @@ impl Set {
             sender_to_receiver: (FRAME_HEADER + self.sums_len() + FRAME_HEADER + 32) as u64,
             receiver_to_sender: (FRAME_HEADER + Block::BYTES) as u64,
         }
+    }
+
+    /// Payloads of the messages of a round.
+    #[must_use]
+    pub const fn round_messages(self) -> [Message; 3] {
+        [Message::ToReceiver(self.sums_len()), Message::ToSender(Block::BYTES), Message::ToReceiver(32)]
     }
 
     /// Bytes of the masked sums.

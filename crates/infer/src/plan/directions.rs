@@ -1,0 +1,76 @@
+//! Which directions of oblivious transfers a plan uses, and how each is made.
+
+use phineus_mpc::ot::engine::Engine;
+use phineus_mpc::ot::silent::Set;
+
+use super::options::{Link, Options, Transfers};
+
+/// How transfers are made in each direction; `None` where no layer needs any.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Directions {
+    /// The client chooses, the server holds the offset.
+    pub down: Option<Engine>,
+    /// The server chooses.
+    pub up: Option<Engine>,
+}
+
+impl Directions {
+    /// For so many transfers per inference, down and up.
+    pub(super) fn choose([down, up]: [usize; 2], options: &Options) -> Self {
+        let choose = |n: usize, receiver_is_client: bool| {
+            (n > 0).then(|| match options.transfers {
+                Transfers::SoftSpoken => Engine::SoftSpoken,
+                Transfers::Silent => best(Set::ALL.map(Engine::Silent), n, receiver_is_client, &options.link),
+                Transfers::Auto => {
+                    let [a, b, c, d] = Set::ALL.map(Engine::Silent);
+                    best([Engine::SoftSpoken, a, b, c, d], n, receiver_is_client, &options.link)
+                }
+            })
+        };
+        Self { down: choose(down, true), up: choose(up, false) }
+    }
+}
+
+/// The engine that makes `n` transfers fastest over a link, from the base transfers on. Ties go to the first.
+fn best<const N: usize>(engines: [Engine; N], n: usize, receiver_is_client: bool, link: &Link) -> Engine {
+    let seconds = |engine: &Engine| {
+        let (setup, run) = (engine.setup_cost(), engine.extend_cost(0, n));
+        let to_sender = setup.receiver_to_sender + run.receiver_to_sender;
+        let to_receiver = setup.sender_to_receiver + run.sender_to_receiver;
+        let (up, down) = if receiver_is_client { (to_sender, to_receiver) } else { (to_receiver, to_sender) };
+        link.seconds(up, down, rounds(*engine, n))
+    };
+    let first = engines.first().copied().unwrap_or_default();
+    engines.into_iter().fold(first, |best, one| if seconds(&one) < seconds(&best) { one } else { best })
+}
+
+/// Round trips that an engine adds.
+fn rounds(engine: Engine, n: usize) -> u64 {
+    match engine {
+        Engine::SoftSpoken => 0,
+        Engine::Silent(set) => 1 + 2 * n.div_ceil(set.round()) as u64,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+
+    #[test]
+    fn silent_transfers_pay_in_bulk_over_slow_links() {
+        let choose = |n: usize, link: Link| {
+            Directions::choose([n, 0], &Options { link, transfers: Transfers::Auto, ..Options::default() }).down
+        };
+        assert_eq!(choose(0, Link::WAN), None);
+        assert_eq!(choose(10_000, Link::WAN), Some(Engine::SoftSpoken));
+        assert!(matches!(choose(10_000_000, Link::WAN), Some(Engine::Silent(_))));
+        for n in [1, 1_000_000] {
+            let forced = Options { transfers: Transfers::Silent, ..Options::default() };
+            let both = Directions::choose([n, n], &forced);
+            assert!(matches!((both.down, both.up), (Some(Engine::Silent(_)), Some(Engine::Silent(_)))));
+        }
+        let plain = Options { transfers: Transfers::SoftSpoken, ..Options::default() };
+        assert_eq!(Directions::choose([0, 1 << 30], &plain), Directions { down: None, up: Some(Engine::SoftSpoken) });
+    }
+}
