@@ -1,4 +1,4 @@
-//! Decryption of responses: `round((c_0 + c_1 s) / 2^g) mod 2^l`, with the product computed over the integers.
+//! Decryption of responses: `round((2^(g-g_0) c_0 + c_1 s) / 2^g) mod 2^l`, with the product computed over the integers.
 //!
 //! c_1, centred, is below 2^(w-1) for w = l + g; its product with a ternary s is below n 2^(w-1). If that is below
 //! P/2 for the 50-bit prime P of the parameters, one transform modulo P gives the product; otherwise c_1 is split
@@ -27,7 +27,7 @@ impl SecretKey {
         Ok(phase.iter().map(message).collect())
     }
 
-    /// `c_0 + c_1 s` modulo 2^(l+g) at `positions`.
+    /// `2^(g-g_0) c_0 + c_1 s` modulo 2^(l+g) at `positions`.
     pub(crate) fn phase(
         &self,
         response: &Response,
@@ -57,7 +57,8 @@ impl SecretKey {
             low
         };
         let mask = (1 << width) - 1;
-        let sum = |(&c, &i): (&u64, &u32)| c.wrapping_add(product[i as usize]) & mask;
+        let up = spec.guard() - spec.body_guard();
+        let sum = |(&c, &i): (&u64, &u32)| (c << up).wrapping_add(product[i as usize]) & mask;
         Ok(Zeroizing::new(response.body.iter().zip(positions).map(sum).collect()))
     }
 

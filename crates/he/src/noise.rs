@@ -2,7 +2,8 @@
 //!
 //! Write sigma^2 = 10.5 for the variance of the errors (CBD(21) is sub-Gaussian with exactly this parameter:
 //! E exp(t e) = cosh(t/2)^42 <= exp(10.5 t^2 / 2)), w for the weights of one coefficient of the result,
-//! W_1 and W_2 for public bounds of their l1 and l2 norms, s for the ternary secret, F for the width of the flood.
+//! W_1 and W_2 for public bounds of their l1 and l2 norms, s for the ternary secret. The flood is the sum of three
+//! uniform integers of [0, K), centred.
 //! Encoding a message x leaves round(q x / 2^l) = q x / 2^l + delta(x), |delta| <= 1/2. The phase of a result
 //! y = w r - s' modulo 2^l (mask s') before switching is
 //!
@@ -11,31 +12,39 @@
 //! N = w e + [w delta(r) - delta(s') - delta(y)] + (e_pk u + e_0 + e_1 s).
 //! ```
 //!
-//! **Correctness.** Switching scales this by 2^(l+g) / q, which makes a step of the message 2^g units, and adds
-//! the rounding errors of c_0 and of c_1 s: independent, uniform on [-1/2, 1/2] (c_1 is pseudo-random), hence
-//! sub-Gaussian with parameter (1 + |s|^2) / 12. |s|^2 <= 2n/3 + 4 sqrt(n) but for exp(-32) < 2^-46 of all keys
-//! (Hoeffding). N is, up to the constant 1 and the mean 2^-(l+1) W_1 of delta(r), a sum of independent
-//! sub-Gaussian terms with parameter (sigma^2 + 1/4) W_2^2 + sigma^2 (2n + 1). Each of the two exceeds `tail`
-//! times the root of its parameter with probability 2 exp(-tail^2 / 2); over all C coefficients of an inference
-//! the choice `tail^2 = 2 ln(4 C 2^41)` leaves 2^-41, together with the bad keys less than 2^-40. Decryption is
-//! right if both bounds, the fixed-point error and half the flood, F 2^(l+g) / (2q), stay below 2^(g-1).
-//! F is the largest power of two that does.
+//! **Correctness.** Switching scales this by 2^(l+g) / q, which makes a step of the message 2^g units, and adds the
+//! rounding errors of c_0, at most 2^(g-g_0-1), and of c_1 s: independent, uniform on [-1/2, 1/2] (c_1 is
+//! pseudo-random), hence sub-Gaussian with parameter |s|^2 / 12. |s|^2 <= 2n/3 + 4 sqrt(n) but for
+//! exp(-32) < 2^-46 of all keys (Hoeffding). N is, up to the constant 1 and the mean 2^-(l+1) W_1 of delta(r), a sum
+//! of independent sub-Gaussian terms with parameter (sigma^2 + 1/4) W_2^2 + sigma^2 (2n + 1). Each of the two exceeds
+//! `tail` times the root of its parameter with probability 2 exp(-tail^2 / 2); over all C coefficients of an inference
+//! the choice `tail^2 = 2 ln(4 C 2^41)` leaves 2^-41, together with the bad keys less than 2^-40. Decryption is right
+//! if all these bounds, the fixed-point error and half the width of the flood, (3 K / 2) 2^(l+g) / q, stay below
+//! 2^(g-1). K is the largest power of two that does, g_0 the smallest that does not make it smaller.
 //!
 //! **Hiding.** Compare the client's view with one in which N is missing. Both are the same function of
-//! (everything else, N + flood), so their distance is at most the expectation, over the honest client's errors,
-//! keys and masks and the server's u, e_0, e_1 (all of which the client may be given), of the distance of
-//! N + flood from flood. For a fixed integer N that is |N| / F per coefficient, and distances of independent
-//! coordinates add. By Jensen's inequality, E|N| <= sqrt(E N^2) for each of the three parts:
+//! (everything else, N + flood), so given everything else that N depends on (the honest client's errors, keys and
+//! masks, the server's u, e_0, e_1; the client may know all of it) their distance is at most that of N + flood from
+//! flood, for fixed integers N, independently in every coefficient. Let p be the distribution of one coefficient's
+//! flood and g = sqrt(p). For x < K, p(x) = (x+1)(x+2) / (2 K^3), and
+//! `(g(x) - g(x-1))^2 <= (p(x) - p(x-1))^2 / (p(x) + p(x-1)) = 1 / K^3` exactly, K terms at either end of the support;
+//! in the K - 1 steps between, p(x) - p(x-1) = (K - 2 - 2j) / K^3 for j = 0, .., K - 2, whose squares add up to at most
+//! 1 / (3 K^3), and p(x) + p(x-1) > 1 / K. Hence `sum_x (g(x) - g(x-1))^2 <= 7 / (3 K^2)`; a shift by N is |N| steps, so
+//! that by the triangle inequality the affinity of the two is at least `1 - (7/6) N^2 / K^2`. Affinities multiply over
+//! coefficients, statistical distance is at most sqrt(2 (1 - affinity)), and by Jensen's inequality
 //!
 //! ```text
-//! E|N| <= M = sqrt(sigma^2 + 1/6) W_2 + 2^-(l+1) W_1 + 1 + sqrt(sigma^2 (4n/3 + 1)).
+//! distance <= E sqrt(7/3 sum N^2 / K^2) <= sqrt(7/3 sum n_i M_i^2 / K_i^2),      where E N^2 <= M^2,
+//! M = sqrt(sigma^2 + 1/6) W_2 + 2^-(l+1) W_1 + 1 + sqrt(sigma^2 (4n/3 + 1))
 //! ```
+//!
+//! over the layers i of an inference with n_i coefficients returned each. It grows with the root of their number, where
+//! the distances of uniform floods would add up: for 2^20 coefficients that is worth eight bits of q.
 //!
 //! In the view without N the phase depends on y only, and c_1 = (..) + a u + e_1 is indistinguishable from uniform
 //! under RLWE with the secret u, which nothing else depends on any more. Dropping unwanted coefficients, packing
 //! and switching act on the view. Hence for two weight tensors that agree in what the client may know, statistical
-//! distance at most `sum 2 n_i M_i / F_i` (beside RLWE), where the sum runs over the layers of an inference and
-//! n_i counts the coefficients returned; [`prove`] requires 2^-40.
+//! distance at most twice that (beside RLWE); [`prove`] requires 2^-40.
 //!
 //! **Packing** ([`pack`](mod@crate::pack)) with k levels leaves message, noise and flood as they are and adds the noise
 //! of key switches. The one at level t has coefficients `sum_i (d_i e_i)`, with digits |d_i| <= p_i / 2 that depend
@@ -47,7 +56,7 @@
 //! parameter of N. c_1 of a packed ciphertext is uniform, as the rounding errors of the switch require: its last key
 //! switch added a combination of uniform halves of a key that nothing before it used.
 //!
-//! Hiding is not affected but for a smaller F: the view is that of unpacked responses with this flood, processed.
+//! Hiding is not affected but for a smaller K: the view is that of unpacked responses with this flood, processed.
 
 use std::fmt;
 
@@ -89,9 +98,9 @@ pub struct LayerProof {
     pub levels: u32,
     /// How it is flooded and switched.
     pub spec: ReplySpec,
-    /// log2 of M, the bound on the expected noise.
+    /// log2 of M, the bound on the root of the mean square of the noise.
     pub log2_noise: f64,
-    /// log2 of its share of the statistical distance.
+    /// log2 of its share of the statistical distance: the squares of the shares add up.
     pub log2_distance: f64,
     /// log2 of its share of the failure probability.
     pub log2_failure: f64,
@@ -130,7 +139,7 @@ pub fn prove_packed(layers: &[(&Params, LayerInput, u32)]) -> Result<Proof, HeEr
         .map(|(index, (params, input, levels))| prove_layer(params, index, *input, *levels, tail))
         .collect::<Result<Vec<_>, _>>()?;
     let sum = |term: fn(&LayerProof) -> f64| layers.iter().map(|l| term(l).exp2()).sum::<f64>();
-    let log2_distance = sum(|l| l.log2_distance).log2();
+    let log2_distance = sum(|l| 2.0 * l.log2_distance).log2() / 2.0;
     let log2_failure = (sum(|l| l.log2_failure) + (-32_f64).exp()).log2();
     if log2_distance > LOG2_DISTANCE {
         let loudest = |a: &usize, b: &usize| layers[*a].log2_distance.total_cmp(&layers[*b].log2_distance);
@@ -159,8 +168,8 @@ fn prove_layer(
     let n = params.degree() as f64;
     let bits = ring.bits();
 
-    // Switching, in units of the switched modulus. Half of what decryption tolerates at most.
-    let rounding = tail * ((1.0 + secret_weight(n)) / 12.0).sqrt();
+    // Switching, in units of the modulus of c_1. Half of what decryption tolerates at most.
+    let rounding = tail * (secret_weight(n) / 12.0).sqrt();
     let fixed_point = |guard: u32| {
         let ulps = 3.0 * params.limbs() as f64 * (1.0 + n);
         ulps * (f64::from(bits + guard) - 64.0).exp2()
@@ -176,12 +185,17 @@ fn prove_layer(
     let unit = params.log2_q() - f64::from(bits + guard);
     let room = f64::from(guard - 1).exp2() - rounding - fixed_point(guard);
     let room = room - (mean + tail * spread) * (-unit).exp2();
-    // The subtrahend covers the rounding of these few floating-point operations.
-    let log_flood = (room.log2() + 1.0 + unit - 1e-6).floor();
+    let log_flood = |body_guard: u32| {
+        let room = room - (f64::from(guard - body_guard) - 1.0).exp2();
+        // The subtrahend covers the rounding of these few floating-point operations.
+        ((room / 1.5).log2() + unit - 1e-6).floor()
+    };
+    let widest = log_flood(guard);
     // No room at all makes the logarithm NaN.
-    if log_flood.is_nan() || log_flood < 1.0 {
+    if widest.is_nan() || widest < 1.0 {
         return Err(HeError::TooNoisy { layer });
     }
+    let body_guard = (1..guard).find(|&body_guard| log_flood(body_guard) >= widest).unwrap_or(guard);
 
     let fresh = (CBD_VARIANCE * (4.0 * n / 3.0 + 1.0)).sqrt();
     let noise = (CBD_VARIANCE + 1.0 / 6.0).sqrt() * w2 + mean + fresh;
@@ -191,9 +205,9 @@ fn prove_layer(
         log2_q: params.log2_q(),
         input,
         levels,
-        spec: ReplySpec::new(ring, guard, log_flood as u32),
+        spec: ReplySpec::new(ring, guard, body_guard, widest as u32),
         log2_noise: noise.log2(),
-        log2_distance: 1.0 + count + noise.log2() - log_flood,
+        log2_distance: 1.0 + ((7.0_f64 / 3.0).log2() + count) / 2.0 + noise.log2() - widest,
         log2_failure: 2.0 + count - tail * tail / 2.0 / std::f64::consts::LN_2,
     })
 }
@@ -207,12 +221,12 @@ impl fmt::Display for Proof {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "layer      n  log2 q  coefficients  bits  guard  levels  log2 F  log2 E|N|  log2 distance  log2 failure"
+            "layer      n  log2 q  coefficients  bits  guard  levels  log2 K  log2 rms N  log2 distance  log2 failure"
         )?;
         for (i, l) in self.layers.iter().enumerate() {
             writeln!(
                 f,
-                "{i:>5}  {:>5}  {:>6.1}  {:>12}  {:>4}  {:>5}  {:>6}  {:>6}  {:>9.1}  {:>13.1}  {:>12.1}",
+                "{i:>5}  {:>5}  {:>6.1}  {:>12}  {:>4}  {:>5}  {:>6}  {:>6}  {:>10.1}  {:>13.1}  {:>12.1}",
                 l.degree,
                 l.log2_q,
                 l.input.coefficients,
@@ -225,7 +239,7 @@ impl fmt::Display for Proof {
                 l.log2_failure
             )?;
         }
-        write!(f, "total  {:>82.1}  {:>12.1}", self.log2_distance, self.log2_failure)
+        write!(f, "total  {:>83.1}  {:>12.1}", self.log2_distance, self.log2_failure)
     }
 }
 
@@ -245,13 +259,40 @@ mod tests {
             prove(&[(&params, layer(16_384, 2000.0, 22)), (&params, layer(8192, 4000.0, 24))]).unwrap();
         assert!(proof.log2_distance <= -40.0 && proof.log2_failure <= -40.0);
         assert!(proof.layers.iter().all(|l| l.spec.guard() == 10));
-        // q / 2^l, less than one bit lost to noise and at most one to the power of two.
-        assert_eq!(proof.layers[0].spec.log_flood(), 77);
-        assert_eq!(proof.layers[1].spec.log_flood(), 75);
+        // q / 2^l, less a bit and a half for the three parts, less than one for the noise, at most one for the power of
+        // two.
+        assert_eq!(proof.layers[0].spec.log_flood(), 75);
+        assert_eq!(proof.layers[1].spec.log_flood(), 73);
+        // The rounding of c_0 finds room in what the power of two leaves.
+        assert!(proof.layers.iter().all(|l| l.spec.body_guard() <= 4));
         let table = proof.to_string();
         assert_eq!(table.lines().count(), 4);
         let widths: Vec<_> = table.lines().map(str::len).collect();
         assert!(widths.windows(2).all(|w| w[0] == w[1]), "{table}");
+    }
+
+    /// The heart of the proof of hiding, for widths that can be enumerated.
+    #[test]
+    fn shifted_floods_are_as_close_as_claimed() {
+        for width in 1..40_usize {
+            let uniform = vec![1.0 / width as f64; width];
+            let convolve = |a: &[f64]| -> Vec<f64> {
+                let window = |i: usize| &a[(i + 1).saturating_sub(width).min(a.len())..(i + 1).min(a.len())];
+                (0..a.len() + width - 1).map(|i| window(i).iter().sum::<f64>() / width as f64).collect()
+            };
+            let flood = convolve(&convolve(&uniform));
+            assert!((flood.iter().sum::<f64>() - 1.0).abs() < 1e-12);
+            let at = |x: i64| usize::try_from(x).ok().and_then(|x| flood.get(x)).copied().unwrap_or(0.0);
+            let (k, end) = (width as f64, 3 * width as i64);
+            for shift in [1, 2, 3, 7] {
+                let pairs = (0..end + shift).map(|x| (at(x), at(x - shift)));
+                let affinity: f64 = pairs.clone().map(|(a, b)| (a * b).sqrt()).sum();
+                let distance: f64 = pairs.map(|(a, b)| (a - b).abs() / 2.0).sum();
+                let claimed = 7.0 / 6.0 * (shift as f64 / k).powi(2);
+                assert!(1.0 - affinity <= claimed + 1e-12, "{width} {shift}: {affinity}");
+                assert!(distance <= (2.0 * claimed).sqrt() + 1e-12, "{width} {shift}: {distance}");
+            }
+        }
     }
 
     #[test]

@@ -3,12 +3,12 @@
 //! In this order, on (c_0, c_1) with phase `c_0 + c_1 s = q m / 2^l + noise`:
 //! 1. add a fresh encryption of zero under the public key: (b u + e_0, a u + e_1), so that c_1 says nothing about
 //!    the weights (RLWE with secret u);
-//! 2. flood: add to every wanted coefficient of c_0 a uniform integer of [-F/2, F/2), so that the noise says
-//!    nothing either ([`noise`](crate::noise) counts the distance);
+//! 2. flood: add to every wanted coefficient of c_0 the sum of three uniform integers of [0, K), centred, so that the
+//!    noise says nothing either ([`noise`](crate::noise) counts the distance);
 //! 3. subtract the mask, round(q s / 2^l);
-//! 4. switch both halves to modulus 2^(l+g): round(2^(l+g) c / q). From residues,
-//!    `c / q = sum_i ([c (q/p_i)^-1] mod p_i) / p_i` modulo 1, in 64-bit fixed point: less than 3 units of
-//!    2^-64 too small per prime;
+//! 4. switch c_1 to modulus 2^(l+g), round(2^(l+g) c_1 / q), and c_0 to 2^(l+g_0): its rounding error stands alone,
+//!    while that of c_1 is multiplied by s. From residues, `c / q = sum_i ([c (q/p_i)^-1] mod p_i) / p_i` modulo 1, in
+//!    64-bit fixed point: less than 3 units of 2^-64 too small per prime;
 //! 5. drop the coefficients of c_0 that are not wanted.
 //!
 //! Steps 4 and 5 only see what may be published. Constant time in weights, masks and randomness.
@@ -27,22 +27,24 @@ use zeroize::Zeroizing;
 use crate::encode::Encoding;
 use crate::{Accumulator, Ciphertext, Coeff, HeError, Params, Poly, PublicKey};
 
-/// Bits of a digit of the flood: the operand size of the modular products.
-const DIGIT: u32 = 52;
+/// Largest operand of the modular products, in bits.
+const WORD: u32 = 52;
+/// Bits of a digit of the flood, so that a sum of three is an operand.
+const DIGIT: u32 = WORD - 2;
 
 /// How one layer's responses are flooded and switched; made by [`noise::prove`](crate::noise::prove) only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReplySpec {
     ring: Pow2,
     guard: u32,
+    body_guard: u32,
     log_flood: u32,
 }
 
-/// The switched ciphertext: words of l + g bits.
+/// The switched ciphertext: words of l + g_0 and of l + g bits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Response {
-    /// Bits of a word.
-    width: u32,
+    spec: ReplySpec,
     /// c_0 at the wanted positions, in their order.
     pub(crate) body: Vec<u64>,
     /// c_1, all coefficients.
@@ -61,9 +63,10 @@ pub struct ResponseShape {
 }
 
 impl ReplySpec {
-    pub(crate) fn new(ring: Pow2, guard: u32, log_flood: u32) -> Self {
-        debug_assert!(0 < guard && ring.bits() + guard <= DIGIT, "switched modulus");
-        Self { ring, guard, log_flood }
+    pub(crate) fn new(ring: Pow2, guard: u32, body_guard: u32, log_flood: u32) -> Self {
+        debug_assert!(0 < guard && ring.bits() + guard <= WORD, "switched modulus");
+        debug_assert!((1..=guard).contains(&body_guard), "the body is switched further");
+        Self { ring, guard, body_guard, log_flood }
     }
 
     /// Z_{2^l} of the messages.
@@ -72,13 +75,19 @@ impl ReplySpec {
         self.ring
     }
 
-    /// g: bits below the message in the switched modulus.
+    /// g: bits below the message in the modulus that c_1 is switched to.
     #[must_use]
     pub fn guard(&self) -> u32 {
         self.guard
     }
 
-    /// log2 of the width F of the flood.
+    /// g_0, at most g: bits below the message in that of c_0.
+    #[must_use]
+    pub fn body_guard(&self) -> u32 {
+        self.body_guard
+    }
+
+    /// log2 of K, the width of each of the three parts of the flood.
     #[must_use]
     pub fn log_flood(&self) -> u32 {
         self.log_flood
@@ -88,6 +97,12 @@ impl ReplySpec {
     #[must_use]
     pub fn width(&self) -> u32 {
         self.ring.bits() + self.guard
+    }
+
+    /// l + g_0.
+    #[must_use]
+    pub fn body_width(&self) -> u32 {
+        self.ring.bits() + self.body_guard
     }
 }
 
@@ -171,7 +186,7 @@ pub(crate) fn randomise(
         let modulus = params.modulus(limb);
         let mut shift = flood.residues(modulus);
         pointwise::sub_assign(modulus, &mut shift, &encoding.residues(limb, mask));
-        let half = modulus.pow(2, u64::from(spec.log_flood) - 1);
+        let half = modulus.mul(3, modulus.pow(2, u64::from(spec.log_flood) - 1));
         let body = body.limb_mut(limb);
         for ((&position, &shift), &error) in positions.iter().zip(shift.iter()).zip(error.iter()) {
             let centred = modulus.add(modulus.sub(shift, half), modulus.lift_signed(error.into()));
@@ -186,9 +201,9 @@ pub(crate) fn randomise(
 pub(crate) fn publish(halves: &[Poly<Coeff>; 2], positions: &[u32], spec: &ReplySpec) -> Response {
     let [body, uniform] = halves;
     let params = body.params();
-    let body = switch(params, body, spec.width(), positions.iter().map(|&i| i as usize));
+    let body = switch(params, body, spec.body_width(), positions.iter().map(|&i| i as usize));
     let uniform = switch(params, uniform, spec.width(), 0..params.degree());
-    Response { width: spec.width(), body, uniform }
+    Response { spec: *spec, body, uniform }
 }
 
 /// `round(2^width c / q)` modulo 2^width at some coefficients.
@@ -212,7 +227,7 @@ fn switch(
     fractions
 }
 
-/// Uniform integers below 2^k, in digits of 52 bits.
+/// Sums of three uniform integers below 2^k, in sums of digits.
 struct Flood {
     /// Digit after digit, each for all integers.
     digits: Zeroizing<Vec<u64>>,
@@ -222,12 +237,12 @@ struct Flood {
 impl Flood {
     fn draw(count: usize, bits: u32, rng: &mut impl CryptoRng) -> Self {
         let mut digits = Zeroizing::new(vec![0; count * bits.div_ceil(DIGIT) as usize]);
-        let mut bytes = Zeroizing::new(vec![0; 8 * count]);
+        let mut bytes = Zeroizing::new(vec![0; 3 * 8 * count]);
         for (j, digit) in (0..).zip(digits.chunks_exact_mut(count.max(1))) {
             rng.fill_bytes(&mut bytes);
             let mask = (1 << DIGIT.min(bits - j * DIGIT)) - 1;
-            for (value, word) in digit.iter_mut().zip(bytes.as_chunks().0) {
-                *value = u64::from_le_bytes(*word) & mask;
+            for (value, parts) in digit.iter_mut().zip(bytes.as_chunks().0.as_chunks::<3>().0) {
+                *value = parts.iter().map(|part| u64::from_le_bytes(*part) & mask).sum();
             }
         }
         Self { digits, count }
@@ -252,21 +267,21 @@ impl Wire for Response {
     const NAME: &'static str = "response";
 
     fn wire_len(shape: &Self::Spec) -> usize {
-        let width = shape.spec.width();
-        packed_len(shape.params.degree(), width) + packed_len(shape.coefficients, width)
+        let ResponseShape { params, spec, coefficients } = shape;
+        packed_len(params.degree(), spec.width()) + packed_len(*coefficients, spec.body_width())
     }
 
     fn encode(&self, out: &mut Vec<u8>) {
-        pack(&self.uniform, self.width, out);
-        pack(&self.body, self.width, out);
+        pack(&self.uniform, self.spec.width(), out);
+        pack(&self.body, self.spec.body_width(), out);
     }
 
     fn decode(bytes: &[u8], shape: &Self::Spec) -> Result<Self, PeerMisbehaved> {
         check_len(Self::NAME, bytes, Self::wire_len(shape))?;
-        let (width, n) = (shape.spec.width(), shape.params.degree());
-        let (uniform, body) = bytes.split_at(packed_len(n, width));
-        let uniform = unpack(Self::NAME, uniform, n, width)?;
-        let body = unpack(Self::NAME, body, shape.coefficients, width)?;
-        Ok(Self { width, body, uniform })
+        let (spec, n) = (shape.spec, shape.params.degree());
+        let (uniform, body) = bytes.split_at(packed_len(n, spec.width()));
+        let uniform = unpack(Self::NAME, uniform, n, spec.width())?;
+        let body = unpack(Self::NAME, body, shape.coefficients, spec.body_width())?;
+        Ok(Self { spec, body, uniform })
     }
 }

@@ -159,7 +159,7 @@ fn noise_is_as_computed() {
     let mut messages = vec![0; n];
     schoolbook(ring, &plain, &weights, &mut messages);
     // The smallest flood, so that the noise can be seen.
-    let spec = ReplySpec::new(ring, 10, 1);
+    let spec = ReplySpec::new(ring, 10, 10, 1);
     let sum = party.product(&[plain], &[weights], ring);
     let halves = randomise(sum, &party.public, &positions, &vec![0; n], &spec, &mut party.rng);
     let phase = exact_phase(&party, &halves, &positions);
@@ -178,7 +178,7 @@ fn fresh_zeros_alone() {
     let n = party.params.degree();
     let positions: Vec<_> = (0..n as u32).collect();
     let ring = Pow2::new(20).unwrap();
-    let spec = ReplySpec::new(ring, 10, 1);
+    let spec = ReplySpec::new(ring, 10, 10, 1);
     let mut zero = || {
         let sum = Accumulator::new(&party.params);
         let halves = randomise(sum, &party.public, &positions, &vec![0; n], &spec, &mut party.rng);
@@ -213,8 +213,15 @@ fn kolmogorov_smirnov(a: &mut [f64], b: &mut [f64]) -> f64 {
     worst
 }
 
+/// The distribution function of the sum of three uniform numbers of [-1/2, 1/2].
+fn of_three(x: f64) -> f64 {
+    assert!(x.abs() <= 1.5 + 1e-9, "{x}");
+    let cube = |t: f64| t.max(0.0).powi(3);
+    (cube(x + 1.5) - 3.0 * cube(x + 0.5) + 3.0 * cube(x - 0.5)) / 6.0
+}
+
 #[test]
-fn flooded_noise_is_uniform_whatever_the_weights() {
+fn flooded_noise_is_the_flood_whatever_the_weights() {
     let mut party = Party::new(&ParamsLiteral::n4096(), 12);
     let n = party.params.degree();
     let ring = Pow2::new(20).unwrap();
@@ -232,8 +239,8 @@ fn flooded_noise_is_uniform_whatever_the_weights() {
                 let halves = randomise(sum, &party.public, &positions, &mask, &spec, &mut party.rng);
                 let phase = exact_phase(&party, &halves, &positions);
                 let noise = exact_noise(&party, &phase, &messages, ring);
-                // In units of the width of the flood.
-                noise.into_iter().map(|v| v as f64 * (-f64::from(spec.log_flood())).exp2())
+                // In units of the width of one of the three parts, through their distribution function: uniform.
+                noise.into_iter().map(|v| of_three(v as f64 * (-f64::from(spec.log_flood())).exp2()))
             })
             .collect()
     };
@@ -241,8 +248,7 @@ fn flooded_noise_is_uniform_whatever_the_weights() {
     for sample in [&light, &heavy] {
         let mut classes = [0_u32; 32];
         for v in sample {
-            assert!(v.abs() <= 0.5 + 1e-9, "{v}");
-            classes[((v + 0.5) * 32.0).clamp(0.0, 31.0) as usize] += 1;
+            classes[(v * 32.0).clamp(0.0, 31.0) as usize] += 1;
         }
         let expected = sample.len() as f64 / 32.0;
         let chi_square: f64 = classes.iter().map(|&c| (f64::from(c) - expected).powi(2) / expected).sum();
@@ -333,7 +339,7 @@ fn streams_equal_lists() {
 #[test]
 fn wire_round_trips_and_refusals() {
     let mut party = Party::new(&ParamsLiteral::n4096(), 16);
-    let ring = Pow2::new(21).unwrap();
+    let ring = Pow2::new(22).unwrap();
     let shape = RequestShape { params: party.params.clone(), count: 2 };
     let plains = [(); 2].map(|()| party.plain(ring));
     let requests = Requests::encrypt(&party.secret, &plains, ring, &mut party.rng);
@@ -364,8 +370,8 @@ fn wire_round_trips_and_refusals() {
     let shape = ResponseShape { params: party.params.clone(), spec, coefficients: 5 };
     let mut bytes = Vec::new();
     response.encode(&mut bytes);
-    let width = spec.width() as usize;
-    assert_eq!(bytes.len(), 4096 * width / 8 + (5 * width).div_ceil(8));
+    let width = spec.body_width() as usize;
+    assert_eq!(bytes.len(), 4096 * spec.width() as usize / 8 + (5 * width).div_ceil(8));
     assert_eq!(Response::decode(&bytes, &shape), Ok(response));
     refuses_other_lengths::<Response>(&bytes, &shape);
     assert_ne!(5 * width % 8, 0, "the last byte is not full");
