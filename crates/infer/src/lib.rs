@@ -2,6 +2,7 @@
 //! the plan between a client and a server.
 #![forbid(unsafe_code)]
 
+pub mod cipher;
 mod clock;
 mod compute;
 mod error;

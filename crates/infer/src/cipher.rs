@@ -1,0 +1,27 @@
+//! Whole networks on encrypted slots, without interaction.
+//!
+//! The client encrypts its input once, the server evaluates the network, the client decrypts: CryptoNets
+//! (Gilad-Bachrach et al., ICML 2016) and LoLa (Brutzkus, Elisha, Gilad-Bachrach, ICML 2019). A network is a chain of
+//! linear maps and squares; [`planner`] turns its public shape into a [`Program`] over the operations of an
+//! [`Evaluator`], choosing a [`Layout`] for every value by cost.
+
+pub mod batch;
+pub mod clear;
+pub mod cost;
+pub mod diagonal;
+mod evaluator;
+mod layout;
+pub mod map;
+pub mod network;
+pub mod planner;
+mod program;
+mod reach;
+#[cfg(test)]
+mod tests;
+
+pub use clear::Clear;
+pub use evaluator::{Evaluator, Giant, Term};
+pub use layout::{Content, Layout};
+pub use network::Network;
+pub use program::{Affine, Program, Weights};
+pub use reach::InputForm;

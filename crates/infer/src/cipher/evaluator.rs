@@ -1,0 +1,104 @@
+//! The operations on encrypted slots of which every program consists.
+//!
+//! A ciphertext holds a cyclic vector of real numbers, its *slots*. It has a *level*: the number of products it can
+//! still take part in. All ciphertexts of a level have one scale, products come back rescaled, and so no scale
+//! appears in a program (Kim, Papadimitriou, Polyakov, "Approximate homomorphic encryption with reduced
+//! approximation error", CT-RSA 2022, section 3).
+//!
+//! | operation | slots | level | price |
+//! |---|---|---|---|
+//! | [`linear`](Evaluator::linear) | sums of rotated x p | less one | see [`diagonal`](super::diagonal) |
+//! | [`rotate`](Evaluator::rotate) | x_{i + k} | same | one key switch |
+//! | [`square`](Evaluator::square) | x^2 | less one | one product, one key switch |
+//! | [`combine`](Evaluator::combine) | sums of w x, w numbers | less one | one multiplication per coefficient |
+//! | [`add`](Evaluator::add), [`add_term`](Evaluator::add_term) | x + y | same | negligible |
+
+/// What runs a [`Program`](super::Program): a scheme with its evaluation keys, or numbers in the clear
+/// ([`Clear`](super::Clear)).
+pub trait Evaluator {
+    /// An encrypted vector of slots.
+    type Cipher;
+    /// An encoded vector of weights or summands.
+    type Plain;
+    /// What can go wrong: a missing key, a wrong level.
+    type Error: std::error::Error;
+
+    /// Number of slots, a power of two.
+    fn slots(&self) -> usize;
+
+    /// Products that the ciphertext can still take part in, one after the other.
+    fn level(&self, x: &Self::Cipher) -> usize;
+
+    /// Factors for ciphertexts of `level`, one per slot.
+    ///
+    /// # Errors
+    /// Factors that do not fit, level 0.
+    fn factor(&self, values: &[f64], level: usize) -> Result<Self::Plain, Self::Error>;
+
+    /// Summands for ciphertexts of `level`, one per slot.
+    ///
+    /// # Errors
+    /// Summands that do not fit.
+    fn term(&self, values: &[f64], level: usize) -> Result<Self::Plain, Self::Error>;
+
+    /// x += y; both have one level.
+    ///
+    /// # Errors
+    /// Different levels.
+    fn add(&self, x: &mut Self::Cipher, y: &Self::Cipher) -> Result<(), Self::Error>;
+
+    /// x += y.
+    ///
+    /// # Errors
+    /// A term of another level.
+    fn add_term(&self, x: &mut Self::Cipher, y: &Self::Plain) -> Result<(), Self::Error>;
+
+    /// The sum over `giants` of rot_giant(sum of rot_baby(xs\[input\]) plain), rescaled: a linear map; one level lower.
+    /// Rotations of one ciphertext share their decomposition.
+    ///
+    /// # Errors
+    /// No key for a step at this level, no term, different levels, level 0.
+    fn linear(
+        &self,
+        xs: &[Self::Cipher],
+        giants: &[Giant<'_, Self::Plain>],
+    ) -> Result<Self::Cipher, Self::Error>;
+
+    /// Slot i of the output is slot i + `step` of x.
+    ///
+    /// # Errors
+    /// No key for the step at this level.
+    fn rotate(&self, x: &Self::Cipher, step: usize) -> Result<Self::Cipher, Self::Error>;
+
+    /// The squares of the slots, one level lower.
+    ///
+    /// # Errors
+    /// No key at this level, level 0.
+    fn square(&self, x: &Self::Cipher) -> Result<Self::Cipher, Self::Error>;
+
+    /// `weights` `[outputs][xs]` times the ciphertexts, slot by slot; one level lower.
+    ///
+    /// # Errors
+    /// A number of weights that is no multiple of the number of ciphertexts, different levels, level 0.
+    fn combine(&self, xs: &[&Self::Cipher], weights: &[f64]) -> Result<Vec<Self::Cipher>, Self::Error>;
+}
+
+/// One giant step of a linear map.
+#[derive(Debug, Clone)]
+pub struct Giant<'a, P> {
+    /// Rotation of the sum, 0 for none.
+    pub step: usize,
+    /// What is summed.
+    pub terms: Vec<Term<'a, P>>,
+}
+
+/// A rotated ciphertext times a plaintext.
+#[derive(Debug, Clone)]
+pub struct Term<'a, P> {
+    /// Index of the ciphertext.
+    pub input: usize,
+    /// Its rotation, 0 for none.
+    pub step: usize,
+    /// The plaintext.
+    pub plain: &'a P,
+}
