@@ -7,5 +7,6 @@ pub(crate) mod demo;
 pub(crate) mod infer;
 pub(crate) mod prepare;
 pub(crate) mod serve;
+pub(crate) mod simulate;
 pub(crate) mod verify;
 pub(crate) mod zoo;

@@ -45,6 +45,8 @@ enum Command {
     Infer(command::infer::Arguments),
     /// Compare private results with the clear-text reference, bit for bit, and measure accuracy.
     Verify(command::verify::Arguments),
+    /// Say how long requests wait that come at random, for given storage and rates.
+    Simulate(command::simulate::Arguments),
     /// Run a network as two processes on this machine and report what it costs.
     Bench(command::bench::Arguments),
     /// Write a network architecture with random weights as ONNX.
@@ -72,6 +74,7 @@ fn main() -> ExitCode {
         Command::Prepare(arguments) => runtime.block_on(command::prepare::run(arguments)),
         Command::Infer(arguments) => runtime.block_on(command::infer::run(arguments)),
         Command::Verify(arguments) => runtime.block_on(command::verify::run(arguments)),
+        Command::Simulate(arguments) => command::simulate::run(&arguments),
         Command::Bench(arguments) => runtime.block_on(command::bench::run(arguments)),
         Command::Zoo(arguments) => command::zoo::run(&arguments),
     };

@@ -16,6 +16,7 @@ pub mod rehearsal;
 pub mod report;
 pub mod served;
 pub mod session;
+pub mod simulate;
 pub mod store;
 
 pub use error::ProtocolError;

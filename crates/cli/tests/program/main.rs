@@ -6,5 +6,6 @@ mod models;
 mod pool;
 mod process;
 mod real_models;
+mod simulate;
 mod strangers;
 mod zoo;
