@@ -3,7 +3,7 @@
 //! A non-negative value of `n` bits is a vector of `n + 1` bits with a constant 0 on top; constants fold. AND gates
 //! of unknown operands of `n` bits: addition and subtraction `n - 1`, comparison `n`, selection `n`.
 
-use super::builder::{Bit, Builder, ONE, ZERO};
+use super::builder::{Bit, Builder, Number, ONE, ZERO};
 
 impl Builder {
     /// `a + b mod 2^n` for operands of `n` bits.
@@ -90,6 +90,36 @@ impl Builder {
             out[width - 1] = ZERO;
         }
         out
+    }
+
+    /// As [`clamp`](Self::clamp), as a sum of bits: `v` where it lies within the bounds, selected by one bit that takes as
+    /// many ANDs as the tests of the bounds, and the bound that it exceeds elsewhere.
+    #[must_use]
+    pub fn clamp_number(&mut self, v: &[Bit], lo: i64, hi: i64) -> Number {
+        let top = v.len() - 1;
+        let (min, max) = (-(1_i64 << top), (1_i64 << top) - 1);
+        if hi <= min || lo >= max || lo == hi || (lo <= min && hi >= max) {
+            return Number::signed(&self.clamp(v, lo, hi));
+        }
+        let (lo, hi) = (lo.max(min), hi.min(max));
+        let width = signed_width(lo, hi);
+        let (sign, kept) = (v[top], width - 1);
+        if hi == (1 << kept) - 1 && hi < max && (lo == 0 || lo == -(1 << kept)) {
+            // One test of the bits above for both ends. Without it, what is not negative is `hi`, the rest `lo`.
+            let fill = if lo == 0 { ZERO } else { sign };
+            let above: Vec<Bit> = v[kept..=top].iter().map(|b| self.xor(*b, fill)).collect();
+            let within = !self.any(&above);
+            let mut selected: Vec<(Bit, i64)> =
+                v[..kept].iter().enumerate().map(|(i, b)| (*b, 1 << i)).collect();
+            selected.push(if lo == 0 { (ONE, -hi) } else { (!sign, -hi) });
+            return Number { terms: vec![(!sign, hi), (fill, lo)], selector: within, selected };
+        }
+        let above = if hi < max { self.less(&constant(hi, v.len()), v) } else { ZERO };
+        let below = if lo > min { self.less(v, &constant(lo, v.len())) } else { ZERO };
+        let kept = Number::signed(&v[..width.min(v.len())]);
+        // At most one of them is 1.
+        let within = !self.xor(above, below);
+        Number { terms: vec![(above, hi), (below, lo)], selector: within, selected: kept.terms }
     }
 
     /// `k v mod 2^width` for signed `v`, by shifted additions and subtractions of the non-adjacent form of `k`.
@@ -236,6 +266,12 @@ mod tests {
                 let (out, ands) = run(width, a, 0, |c, x, _| c.clamp(x, lo, hi));
                 prop_assert_eq!(out, a.clamp(lo, hi), "clamp {} to {}..={}", a, lo, hi);
                 prop_assert!(ands <= 4 * width);
+                let mut builder = Builder::new(width, 0);
+                let number = builder.garbler(0, width);
+                let number = builder.clamp_number(&number, lo, hi);
+                let circuit = builder.finish_word(&number, 32);
+                prop_assert_eq!(signed(&circuit.eval(&bools(a, width), &[])), a.clamp(lo, hi), "{}..={}", lo, hi);
+                prop_assert!(circuit.and_count() <= ands.min(2 * width));
             }
         }
 

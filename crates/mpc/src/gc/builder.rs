@@ -5,7 +5,7 @@
 //! ([`Gate::AndKnown`]). What only the garbler knows saves nothing: tables are made before its inputs exist.
 
 use super::circuit::{Circuit, Gate, Output, Outputs};
-use super::word::{Term, Word};
+use super::word::{Selected, Term, Word};
 
 /// A bit while a circuit is built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +34,72 @@ impl std::ops::Not for Bit {
             Self::Const(bit) => Self::Const(!bit),
             Self::Wire { id, inverted } => Self::Wire { id, inverted: !inverted },
         }
+    }
+}
+
+/// A number as a sum of weighted bits, some of which count only if a selecting bit is 1.
+#[derive(Debug, Clone)]
+pub struct Number {
+    /// What is added in any case.
+    pub terms: Vec<(Bit, i64)>,
+    /// Decides on the rest.
+    pub selector: Bit,
+    /// What is added if it is 1.
+    pub selected: Vec<(Bit, i64)>,
+}
+
+impl Number {
+    /// A signed number in two's complement, least significant bit first.
+    #[must_use]
+    pub fn signed(bits: &[Bit]) -> Self {
+        let top = bits.len().saturating_sub(1);
+        let weight = |i: usize| {
+            let power = 1_i64.checked_shl(i as u32).unwrap_or(0);
+            if i == top { power.wrapping_neg() } else { power }
+        };
+        let terms = bits.iter().enumerate().map(|(i, bit)| (*bit, weight(i))).collect();
+        Self { terms, selector: ZERO, selected: vec![] }
+    }
+}
+
+/// A sum of wires modulo a power of two.
+#[derive(Default)]
+struct Linear {
+    constant: u32,
+    weights: Vec<(u32, u32)>,
+}
+
+impl Linear {
+    fn add(&mut self, terms: &[(Bit, i64)]) {
+        for (bit, weight) in terms {
+            let weight = *weight as u32;
+            match *bit {
+                Bit::Const(one) => {
+                    self.constant = self.constant.wrapping_add(weight & u32::from(one).wrapping_neg());
+                }
+                Bit::Wire { id, inverted } => {
+                    let signed = if inverted { weight.wrapping_neg() } else { weight };
+                    self.constant = self.constant.wrapping_add(weight & u32::from(inverted).wrapping_neg());
+                    match self.weights.iter_mut().find(|(wire, _)| *wire == id) {
+                        Some((_, sum)) => *sum = sum.wrapping_add(signed),
+                        None => self.weights.push((id, signed)),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Modulo `2^width`, without wires that add nothing.
+    fn reduce(&mut self, width: u32) -> &Self {
+        let mask = u32::MAX >> (32 - width);
+        self.constant &= mask;
+        self.weights.iter_mut().for_each(|(_, weight)| *weight &= mask);
+        self.weights.retain(|(_, weight)| *weight != 0);
+        self
+    }
+
+    fn wires(&self) -> impl Iterator<Item = Bit> {
+        self.weights.iter().map(|(id, _)| wire(*id as usize))
     }
 }
 
@@ -150,38 +216,53 @@ impl Builder {
         })
     }
 
-    /// The circuit of which the parties get additive shares of a signed number, modulo `2^width`.
+    /// The circuit of which the parties get additive shares of a number, modulo `2^width`.
     ///
     /// # Panics
     /// If `width` is not in `1..=32`.
     #[must_use]
-    pub fn finish_word(self, number: &[Bit], width: u32) -> Circuit {
+    pub fn finish_word(self, number: &Number, width: u32) -> Circuit {
         assert!((1..=32).contains(&width), "words of 32 bits");
-        let mut constant = 0_u32;
-        let mut weights: Vec<(u32, u32)> = vec![];
-        let top = number.len().saturating_sub(1);
-        for (i, bit) in number.iter().enumerate() {
-            let power = 1_u32.checked_shl(i as u32).unwrap_or(0);
-            let weight = if i == top { power.wrapping_neg() } else { power };
-            match *bit {
-                Bit::Const(one) => constant = constant.wrapping_add(weight * u32::from(one)),
-                Bit::Wire { id, inverted } => {
-                    let signed = if inverted { weight.wrapping_neg() } else { weight };
-                    constant = constant.wrapping_add(weight * u32::from(inverted));
-                    match weights.iter_mut().find(|(wire, _)| *wire == id) {
-                        Some((_, sum)) => *sum = sum.wrapping_add(signed),
-                        None => weights.push((id, signed)),
-                    }
-                }
+        let (mut plain, mut chosen) = (Linear::default(), Linear::default());
+        plain.add(&number.terms);
+        match number.selector {
+            Bit::Const(false) => {}
+            Bit::Const(true) => plain.add(&number.selected),
+            Bit::Wire { .. } => chosen.add(&number.selected),
+        }
+        if let Bit::Wire { id, inverted } = number.selector {
+            if chosen.reduce(width).weights.is_empty() {
+                // Nothing is selected but a constant.
+                plain.add(&[(number.selector, i64::from(chosen.constant))]);
+            } else if let Some(at) = plain.weights.iter().position(|(wire, _)| *wire == id) {
+                // What the selector adds by itself costs nothing more.
+                let (_, weight) = plain.weights.swap_remove(at);
+                let (constant, own) = if inverted { (weight, weight.wrapping_neg()) } else { (0, weight) };
+                plain.constant = plain.constant.wrapping_add(constant);
+                chosen.constant = chosen.constant.wrapping_add(own);
             }
         }
-        let mask = u32::MAX >> (32 - width);
-        weights.iter_mut().for_each(|(_, weight)| *weight &= mask);
-        weights.retain(|(_, weight)| *weight != 0);
-        let live: Vec<Bit> = weights.iter().map(|(id, _)| wire(*id as usize)).collect();
+        plain.reduce(width);
+        chosen.reduce(width);
+        let mut live: Vec<Bit> = plain.wires().chain(chosen.wires()).collect();
+        let selector =
+            if let (Bit::Wire { id, inverted }, false) = (number.selector, chosen.weights.is_empty()) {
+                live.push(number.selector);
+                Some((id, inverted))
+            } else {
+                None
+            };
         self.build(&live, |slots| {
-            let terms = weights.iter().map(|&(id, weight)| Term { slot: slots.of(id), weight }).collect();
-            Outputs::Word(Word { terms, constant: constant & mask, width })
+            let terms = |linear: &Linear| {
+                linear.weights.iter().map(|&(id, weight)| Term { slot: slots.of(id), weight }).collect()
+            };
+            let selected = selector.map(|(id, inverted)| Selected {
+                slot: slots.of(id),
+                inverted,
+                weight: chosen.constant,
+                terms: terms(&chosen),
+            });
+            Outputs::Word(Word { terms: terms(&plain), selected, constant: plain.constant, width })
         })
     }
 
@@ -298,7 +379,7 @@ fn mixes(garbler: usize, evaluator: usize, slots: usize, gates: &[Gate], outputs
     }
     match outputs {
         Outputs::Bits(_) => true,
-        Outputs::Word(word) => word.terms.iter().all(|term| tags[term.slot as usize] != 0),
+        Outputs::Word(word) => word.hashed().all(|slot| tags[slot as usize] != 0),
     }
 }
 

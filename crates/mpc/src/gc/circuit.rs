@@ -153,8 +153,7 @@ impl Circuit {
         match &self.outputs {
             Outputs::Bits(bits) => bits.iter().map(read).collect(),
             Outputs::Word(word) => {
-                let weight = |t: &super::word::Term| t.weight * u32::from(slots[t.slot as usize]);
-                let sum = word.terms.iter().fold(word.constant, |sum, t| sum.wrapping_add(weight(t)));
+                let sum = word.eval(&slots);
                 (0..word.width).map(|i| sum >> i & 1 == 1).collect()
             }
         }
@@ -173,8 +172,8 @@ impl Circuit {
         }
     }
 
-    /// Tweaks used by one batch: one per ciphertext and one per projection.
+    /// Tweaks used by one batch: one per ciphertext and one per hash of an output.
     pub(super) fn batch_tweaks(&self) -> u128 {
-        (self.ciphertexts + self.word().map_or(0, |w| w.terms.len())) as u128
+        (self.ciphertexts + self.word().map_or(0, |w| w.hashed().count())) as u128
     }
 }

@@ -57,8 +57,9 @@ const MAX_WINDOW: usize = 1024;
 /// # Errors
 /// [`GcError::Spec`] if a parameter is out of range.
 pub fn act(spec: &ActSpec) -> Result<Circuit, GcError> {
-    let (mut b, z) = activation(spec, spec.out_bits as usize)?;
     let out_bits = spec.out_bits as usize;
+    let (mut b, [lo, hi], v) = activation(spec, out_bits)?;
+    let z = b.clamp(&v, lo, hi);
     let mask = b.evaluator(spec.window * spec.in_bits as usize, out_bits);
     let out = b.sub(&extend(&z, out_bits), &mask);
     Ok(b.finish(&out))
@@ -68,17 +69,19 @@ pub fn act(spec: &ActSpec) -> Result<Circuit, GcError> {
 /// inputs: an evaluator that subtracts its mask `r` from its share and sends the difference has the garbler learn
 /// `z - r`, as with [`act`]. The difference must be sent, never the share itself, which would reveal `z`.
 ///
-/// ANDs: `(l - 1) + (l - shift - 1)`, and `b + 1` projections at most of `out_bits` bits each.
+/// ANDs: `(l - 1) + (l - shift - b - 1)`; further bytes: `2 b + 2` words of `out_bits` bits.
 ///
 /// # Errors
 /// As [`act`].
 pub fn act_shared(spec: &ActSpec) -> Result<Circuit, GcError> {
-    let (b, z) = activation(spec, 0)?;
+    let (mut b, [lo, hi], v) = activation(spec, 0)?;
+    let z = b.clamp_number(&v, lo, hi);
     Ok(b.finish_word(&z, spec.out_bits))
 }
 
-/// The signed result, in a builder that has `more` further inputs of the evaluator.
-fn activation(spec: &ActSpec, more: usize) -> Result<(Builder, Vec<Bit>), GcError> {
+/// The signed result before the last clamp, and that clamp's bounds, in a builder that has `more` further inputs of the
+/// evaluator.
+fn activation(spec: &ActSpec, more: usize) -> Result<(Builder, [i64; 2], Vec<Bit>), GcError> {
     let l = spec.in_bits as usize;
     require("in_bits", spec.in_bits.into(), (2..=32).contains(&l))?;
     require("out_bits", spec.out_bits.into(), (1..=32).contains(&spec.out_bits))?;
@@ -89,13 +92,15 @@ fn activation(spec: &ActSpec, more: usize) -> Result<(Builder, Vec<Bit>), GcErro
     let values: Vec<Vec<Bit>> = (0..spec.window).map(|j| b.reveal(j, l)).collect();
     let largest = tournament(values, |l, r| b.max(&l, &r));
     let shifted = &largest[spec.shift as usize..];
-    let mut z = b.clamp(shifted, spec.lo.into(), spec.hi.into());
+    let (lo, hi) = (spec.lo.into(), spec.hi.into());
     if let Some(quadratic) = &spec.quadratic {
         require("quadratic shift", quadratic.shift.into(), quadratic.shift < 32)?;
         require("quadratic hi", quadratic.hi.into(), quadratic.lo <= quadratic.hi)?;
-        z = b.quadratic(&z, spec.lo.into(), spec.hi.into(), quadratic);
+        let z = b.clamp(shifted, lo, hi);
+        let value = b.quadratic(&z, lo, hi, quadratic);
+        return Ok((b, [quadratic.lo.into(), quadratic.hi.into()], value));
     }
-    Ok((b, z))
+    Ok((b, [lo, hi], shifted.to_vec()))
 }
 
 /// The index of the largest of `n` signed shared values of `bits` bits, the lowest index of equals, on
@@ -126,6 +131,7 @@ impl Builder {
         self.add(&y, &c)
     }
 
+    /// The polynomial before its clamp.
     fn quadratic(&mut self, z: &[Bit], lo: i64, hi: i64, q: &QuadraticSpec) -> Vec<Bit> {
         let half = if q.shift == 0 { 0 } else { 1_i128 << (q.shift - 1) };
         let offset = i128::from(q.c0) + half;
@@ -146,7 +152,7 @@ impl Builder {
         let offset: Vec<Bit> = (0..width).map(|i| Bit::Const(offset >> i & 1 == 1)).collect();
         let sum = self.add(&sum, &offset);
         let kept = sum.get(q.shift as usize..).filter(|s| !s.is_empty()).unwrap_or(&sum[width - 1..]);
-        self.clamp(kept, q.lo.into(), q.hi.into())
+        kept.to_vec()
     }
 }
 

@@ -5,7 +5,7 @@ use phineus_kernel::prg::Prg;
 use proptest::prelude::*;
 use rand::Rng;
 
-use super::builder::{Bit, Builder};
+use super::builder::{Bit, Builder, Number};
 use super::gadgets::{ActSpec, act, act_shared, argmax};
 use super::*;
 use crate::{Bits, Delta};
@@ -116,7 +116,11 @@ fn random_circuit(seed: u64, inputs: usize, gates: usize, word: Option<u32>) -> 
     }
     let outputs: Vec<Bit> = bits.iter().rev().take(13).copied().chain(bits[..2].iter().copied()).collect();
     match word {
-        Some(width) => b.finish_word(&outputs, width),
+        Some(width) => {
+            let selector = outputs[2];
+            let selected = outputs.iter().enumerate().map(|(i, bit)| (*bit, 7 * i as i64 - 30)).collect();
+            b.finish_word(&Number { selector, selected, ..Number::signed(&outputs) }, width)
+        }
         None => b.finish(&outputs),
     }
 }
@@ -209,7 +213,7 @@ fn the_gadgets_mix_and_bare_inputs_are_refused() {
     assert!(circuit(false).mixes() && !circuit(true).mixes());
     let mut b = Builder::new(1, 1);
     let g = b.garbler(0, 1);
-    assert!(!b.clone().finish_word(&g, 5).mixes());
+    assert!(!b.clone().finish_word(&Number::signed(&g), 5).mixes());
     let e = b.evaluator(0, 1);
     // An operand that is not hashed may be bare.
     let product = b.and(g[0], e[0]);

@@ -128,13 +128,14 @@ fn table_bytes() {
     let masked = act(&relu).unwrap();
     assert_eq!(masked.table_bytes(1), 16 * (1 + 2 * 22 + 2 * 15 + 1 + 2 * 7 + 15));
     let shared = act_shared(&relu).unwrap();
-    assert_eq!(shared.and_count(), 23 + 15);
-    assert_eq!(shared.table_bytes(1), 16 * (1 + 2 * 22 + 2 * 15) + 8 * 3);
+    // Addition, a test of the bits above; a word for the sign, one for the test, two per bit of z.
+    assert_eq!(shared.and_count(), 23 + 7);
+    assert_eq!(shared.table_bytes(1), 16 * (1 + 2 * 22 + 2 * 7) + 18 * 3);
     assert_eq!(shared.table_bytes(100), 100 * shared.table_bytes(1));
     assert_eq!((shared.evaluator_inputs(), shared.outputs()), (24, 24));
-    // A signed result has one projection more, a narrow ring shorter ones.
+    // Of a signed result the sign is selected like the bits; a narrow ring has shorter words.
     let signed = act_shared(&ActSpec { lo: -128, hi: 127, out_bits: 16, ..relu }).unwrap();
-    assert_eq!(signed.table_bytes(1), 16 * (1 + 2 * 22 + 2 * 14) + 8 * 2);
+    assert_eq!(signed.table_bytes(1), 16 * (1 + 2 * 22 + 2 * 7) + 18 * 2);
     // A sum of known bits is known; a product with an unknown bit is not.
     let mut b = Builder::new(1, 2);
     let (x, k) = (b.garbler(0, 1)[0], b.evaluator(0, 2));
