@@ -18,6 +18,8 @@ use zeroize::Zeroizing;
 use crate::Bits;
 use crate::ot::engine;
 
+pub(crate) mod columns;
+
 /// Transfers that share one key of the hash.
 pub const GROUP: usize = LANES;
 

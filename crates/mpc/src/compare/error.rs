@@ -9,7 +9,7 @@ use thiserror::Error;
 #[non_exhaustive]
 pub enum CompareError {
     /// Public parameters that this engine does not support; another engine must take the layer.
-    #[error("comparison by oblivious transfer: {what} = {got} is not supported")]
+    #[error("a non-linear layer by oblivious transfer: {what} = {got} is not supported")]
     Unsupported {
         /// The parameter.
         what: &'static str,
@@ -38,7 +38,7 @@ impl From<PeerMisbehaved> for CompareError {
 }
 
 impl CompareError {
-    pub(super) fn check_len(what: &'static str, expected: usize, got: usize) -> Result<(), Self> {
+    pub(crate) fn check_len(what: &'static str, expected: usize, got: usize) -> Result<(), Self> {
         if expected == got { Ok(()) } else { Err(Self::Length { what, expected, got }) }
     }
 }

@@ -64,8 +64,20 @@ impl Max {
         Ok(Self { relu: Relu::new(spec)?, window })
     }
 
-    /// Rectifiers of each level for `n` windows.
-    fn levels(&self, n: usize) -> impl Iterator<Item = usize> + use<> {
+    /// The plain rectifier of the tree.
+    #[must_use]
+    pub fn relu(&self) -> &Relu {
+        &self.relu
+    }
+
+    /// Values per window.
+    #[must_use]
+    pub fn window(&self) -> usize {
+        self.window
+    }
+
+    /// Rectifiers of each level for `n` windows, in the order of the levels.
+    pub fn levels(&self, n: usize) -> impl Iterator<Item = usize> + use<> {
         let widths = std::iter::successors(Some(self.window), |w| (*w > 1).then(|| w.div_ceil(2)));
         widths.take_while(|w| *w > 1).map(move |w| w / 2 * n)
     }
@@ -201,11 +213,8 @@ pub async fn prepare_server<R: Role>(
     receive: &mut rot::Receiver<R>,
     rng: &mut impl CryptoRng,
 ) -> Result<ServerMaterial, CompareError> {
-    let mut levels = Vec::new();
-    for pairs in max.levels(n) {
-        levels.push(relu::prepare_server(channel, &max.relu, pairs, send, receive, rng).await?);
-    }
-    Ok(ServerMaterial(levels))
+    let pending = begin_server(channel, max, n, send, rng).await?;
+    finish_server(channel, max, pending, receive).await
 }
 
 /// Offline, client: the correlations, from its shares `c`, window after window.
@@ -220,16 +229,94 @@ pub async fn prepare_client<R: Role>(
     receive: &mut rot::Receiver<R>,
     rng: &mut impl CryptoRng,
 ) -> Result<ClientMaterial, CompareError> {
+    let pending = begin_client(channel, max, c, receive, rng).await?;
+    finish_client(channel, max, pending, send).await
+}
+
+/// The server's half after the first offline step of all levels.
+#[must_use]
+pub struct ServerPending(Vec<relu::ServerPending>);
+
+/// The client's half after the first offline step of all levels.
+#[must_use]
+pub struct ClientPending {
+    seed: Block,
+    levels: Vec<relu::ClientPending>,
+}
+
+/// First offline step, server: see [`relu::begin_server`].
+///
+/// # Errors
+/// As [`prepare_server`].
+pub async fn begin_server<R: Role>(
+    channel: &mut Channel<R>,
+    max: &Max,
+    n: usize,
+    send: &mut rot::Sender<R>,
+    rng: &mut impl CryptoRng,
+) -> Result<ServerPending, CompareError> {
+    let mut levels = Vec::new();
+    for pairs in max.levels(n) {
+        levels.push(relu::begin_server(channel, &max.relu, pairs, send, rng).await?);
+    }
+    Ok(ServerPending(levels))
+}
+
+/// Second offline step, server.
+///
+/// # Errors
+/// As [`prepare_server`].
+pub async fn finish_server<R: Role>(
+    channel: &mut Channel<R>,
+    max: &Max,
+    pending: ServerPending,
+    receive: &mut rot::Receiver<R>,
+) -> Result<ServerMaterial, CompareError> {
+    let mut levels = Vec::new();
+    for level in pending.0 {
+        levels.push(relu::finish_server(channel, &max.relu, level, receive).await?);
+    }
+    Ok(ServerMaterial(levels))
+}
+
+/// First offline step, client: see [`relu::begin_client`].
+///
+/// # Errors
+/// As [`prepare_client`].
+pub async fn begin_client<R: Role>(
+    channel: &mut Channel<R>,
+    max: &Max,
+    c: &[u32],
+    receive: &mut rot::Receiver<R>,
+    rng: &mut impl CryptoRng,
+) -> Result<ClientPending, CompareError> {
     let n = c.len() / max.window;
     CompareError::check_len("client's share", n * max.window, c.len())?;
     let seed = Block::random(rng);
     let (mut values, mut levels) = (max.positions(c), Vec::new());
     for (level, pairs) in max.levels(n).enumerate() {
         let d = max.differences(&values);
-        levels.push(relu::prepare_client(channel, &max.relu, &d, send, receive, rng).await?);
+        levels.push(relu::begin_client(channel, &max.relu, &d, receive, rng).await?);
         values = max.join(&values, &ClientMaterial::mask(max, seed, level, pairs));
     }
-    Ok(ClientMaterial { seed, levels })
+    Ok(ClientPending { seed, levels })
+}
+
+/// Second offline step, client.
+///
+/// # Errors
+/// As [`prepare_client`].
+pub async fn finish_client<R: Role>(
+    channel: &mut Channel<R>,
+    max: &Max,
+    pending: ClientPending,
+    send: &mut rot::Sender<R>,
+) -> Result<ClientMaterial, CompareError> {
+    let mut levels = Vec::new();
+    for level in pending.levels {
+        levels.push(relu::finish_client(channel, &max.relu, level, send).await?);
+    }
+    Ok(ClientMaterial { seed: pending.seed, levels })
 }
 
 /// Online, server: its share `max - r` from its shares `y`, window after window.

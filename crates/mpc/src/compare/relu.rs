@@ -28,27 +28,27 @@
 //! The halves are generic in the network role: either party may hold the online share.
 
 use phineus_kernel::pack::{pack, packed_len, unpack};
-use phineus_kernel::prg::Prg;
 use phineus_kernel::wire::{PeerMisbehaved, check_len};
 use phineus_net::{Channel, Role, Step};
-use rand::{CryptoRng, Rng};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::arith::{ProductReceiver, ProductSender, SharedBit, add};
 use super::circuit::Gate;
-use super::planes::{column, lanes, xor};
+use super::planes::{column, xor};
 use super::{CompareError, Relu, planes};
-use crate::rot;
-use crate::triple::{Received, Sent, Triple};
+use crate::triple::Triple;
 
-mod columns;
 mod cost;
 mod material;
+mod prepare;
 
-use columns::{Down, Up};
-pub use cost::{Cost, Traffic, cost, extensions};
+pub use cost::{Cost, Hop, Traffic, cost, extensions, hops, shared_bytes};
+use material::Rest;
 pub use material::{ClientMaterial, ServerMaterial};
-use material::{Pads, Planes, Rest};
+pub use prepare::{
+    ClientPending, ServerPending, begin_client, begin_server, finish_client, finish_server, prepare_client,
+    prepare_server,
+};
 
 const SHARED: Step = Step::new("relu.shared");
 const TABLES: Step = Step::new("relu.tables");
@@ -56,120 +56,6 @@ const OPENED: Step = Step::new("relu.opened");
 const MASKED: Step = Step::new("relu.masked");
 const PRODUCT: Step = Step::new("relu.product");
 const RESULT: Step = Step::new("relu.result");
-
-/// Offline, server: the correlations of a layer of `n` elements.
-///
-/// # Errors
-/// [`CompareError::Channel`] if the channel fails or the client misbehaves.
-pub async fn prepare_server<R: Role>(
-    channel: &mut Channel<R>,
-    relu: &Relu,
-    n: usize,
-    send: &mut rot::Sender<R>,
-    receive: &mut rot::Receiver<R>,
-    rng: &mut impl CryptoRng,
-) -> Result<ServerMaterial, CompareError> {
-    let (rng, lanes) = (&mut Prg::from_generator(rng), lanes(n));
-    // 1. Client's choices: pads, and the server's halves.
-    let mut sent = Down::new(channel, send, cost::columns(relu).0, lanes);
-    let (mut pads, mut shares) = (Vec::new(), Vec::new());
-    for digit in &relu.digits {
-        let mut words = vec![0; 64 * lanes];
-        for i in 0..digit.bits {
-            digit.add_pads(i, sent.next().await?, &mut words);
-        }
-        for o in 0..digit.asked.len() {
-            let share = plane(rng, lanes);
-            digit.add_share(o, &share, &mut words);
-            shares.push(share);
-        }
-        words[n..].zeroize();
-        words.truncate(n);
-        pads.push(words);
-    }
-    let mut halves = Vec::new();
-    for width in relu.circuit.widths() {
-        halves.push(Sent::new(width, sent.next().await?));
-    }
-    let (mut words, mut messages) = (Vec::new(), Vec::new());
-    for _ in &relu.words {
-        let (shared, message) = SharedBit::sender(plane(rng, lanes), sent.next().await?);
-        words.push(shared);
-        messages.push(message);
-    }
-    let product = ProductSender::new(sent.next().await?);
-    // 2. Messages of the shared bits, then the server's choices.
-    let message = encode(relu, n, messages.iter().map(Vec::as_slice));
-    channel.send_bytes(SHARED, &message).await?;
-    let choices: Zeroizing<Vec<_>> = Zeroizing::new((0..=halves.len()).map(|_| plane(rng, lanes)).collect());
-    let mut received = Up::new(channel, receive, &choices, lanes);
-    let mut triples = Vec::new();
-    for ((half, width), x) in halves.into_iter().zip(relu.circuit.widths()).zip(choices.iter()) {
-        triples.push(Triple::join(half, Received::new(width, x.clone(), received.next().await?)));
-    }
-    let last = choices.last().cloned().unwrap_or_default();
-    let chosen = ProductReceiver::new(last, received.next().await?);
-    channel.flush().await?;
-    let rest = Rest { triples, words, send: product, receive: chosen };
-    Ok(ServerMaterial { n, pads: Pads(pads), shares: Planes(shares), rest })
-}
-
-/// Offline, client: the correlations of a layer from the client's share `c` of its inputs, modulo `2^l`.
-///
-/// # Errors
-/// [`CompareError::Channel`] if the channel fails or the server misbehaves.
-pub async fn prepare_client<R: Role>(
-    channel: &mut Channel<R>,
-    relu: &Relu,
-    c: &[u32],
-    send: &mut rot::Sender<R>,
-    receive: &mut rot::Receiver<R>,
-    rng: &mut impl CryptoRng,
-) -> Result<ClientMaterial, CompareError> {
-    let (rng, n, lanes) = (&mut Prg::from_generator(rng), c.len(), lanes(c.len()));
-    // 1. Choices: bits of the share, then random ones.
-    let of_share = relu.digits.iter().flat_map(|digit| (0..digit.bits).map(|i| column(c, digit.at + i)));
-    let mut choices: Zeroizing<Vec<_>> = Zeroizing::new(of_share.collect());
-    let ands = relu.circuit.widths().count();
-    choices.extend((0..ands + relu.words.len() + 1).map(|_| plane(rng, lanes)));
-    let mut received = Up::new(channel, receive, &choices, lanes);
-    let mut pads = Vec::new();
-    for digit in &relu.digits {
-        let mut words = Zeroizing::new(vec![0; 64 * lanes]);
-        for _ in 0..digit.bits {
-            words.iter_mut().zip(received.next().await?).for_each(|(word, m)| *word ^= m);
-        }
-        pads.extend(digit.look_up(c, &words));
-    }
-    let mut random = choices[relu.choice_bits()..].iter().cloned();
-    let mut next_choice = || random.next().unwrap_or_default();
-    let mut halves = Vec::new();
-    for width in relu.circuit.widths() {
-        halves.push(Received::new(width, next_choice(), received.next().await?));
-    }
-    let mut bits = Vec::new();
-    for _ in &relu.words {
-        let strings: Vec<u32> = received.next().await?.iter().map(|m| *m as u32).collect();
-        bits.push((next_choice(), Zeroizing::new(strings)));
-    }
-    let chosen = ProductReceiver::new(next_choice(), received.next().await?);
-    // 2. Messages of the shared bits, then the server's choices.
-    let bytes = channel.recv_bytes(SHARED, bits.len() * packed_len(n, relu.spec().out_bits)).await?;
-    let messages = decode(SHARED, relu, n, bits.len(), &bytes)?;
-    let words = bits
-        .into_iter()
-        .zip(&messages)
-        .map(|((bit, strings), message)| SharedBit::receiver(bit, &strings, message))
-        .collect();
-    let mut sent = Down::new(channel, send, ands + 1, lanes);
-    let mut triples = Vec::new();
-    for (half, width) in halves.into_iter().zip(relu.circuit.widths()) {
-        triples.push(Triple::join(Sent::new(width, sent.next().await?), half));
-    }
-    let product = ProductSender::new(sent.next().await?);
-    let rest = Rest { triples, words, send: product, receive: chosen };
-    Ok(ClientMaterial { n, pads: Planes(pads), rest })
-}
 
 /// Online, server: its share `z - r` of the results from its share `y` of the inputs.
 ///
@@ -416,11 +302,6 @@ fn decode(
     let (bits, len) = (relu.spec().out_bits, packed_len(n, relu.spec().out_bits));
     check_len(step.name(), bytes, count * len)?;
     (0..count).map(|i| unpack(step.name(), &bytes[i * len..(i + 1) * len], n, bits)).collect()
-}
-
-/// A plane of random bits.
-fn plane(rng: &mut impl Rng, lanes: usize) -> Vec<u64> {
-    (0..lanes).map(|_| rng.next_u64()).collect()
 }
 
 #[cfg(test)]

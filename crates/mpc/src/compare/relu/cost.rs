@@ -7,7 +7,7 @@ use phineus_net::FRAME_HEADER;
 
 use crate::compare::Relu;
 use crate::compare::planes::lanes;
-use crate::ot::cot;
+use crate::rot;
 
 /// Bytes of one phase in each direction, frame headers included, and its rounds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -42,29 +42,59 @@ pub struct Cost {
     pub client_ots: usize,
 }
 
+/// A message online, as its payload: what the parties exchange one after the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hop {
+    /// From the party with the online share.
+    ToClient(usize),
+    /// The other way.
+    ToServer(usize),
+    /// Both at once, each so much.
+    Both(usize),
+}
+
+/// The messages of the online phase of `n` elements, in their order.
+#[must_use]
+pub fn hops(relu: &Relu, n: usize) -> Vec<Hop> {
+    let words = |count: usize| count * packed_len(n, relu.spec().out_bits);
+    let planes = |count: usize| Hop::Both(8 * lanes(n) * count);
+    let circuit = &relu.circuit;
+    let mut hops = vec![Hop::ToClient(table_bytes(relu, n))];
+    hops.extend((1..=circuit.rounds()).map(|round| planes(circuit.opened(round))));
+    hops.extend([planes(relu.words.len() + 1), Hop::ToClient(words(1)), Hop::ToServer(words(2))]);
+    hops
+}
+
+/// Payload of the server's message offline, of the shared bits.
+#[must_use]
+pub fn shared_bytes(relu: &Relu, n: usize) -> usize {
+    relu.words.len() * packed_len(n, relu.spec().out_bits)
+}
+
 /// Cost of a layer of `n` elements.
 #[must_use]
 pub fn cost(relu: &Relu, n: usize) -> Cost {
     let (server_ots, client_ots) = columns(relu);
     let frame = FRAME_HEADER as u64;
-    let words = |count: usize| (count * packed_len(n, relu.spec().out_bits)) as u64;
-    let planes = |count: usize| (8 * lanes(n) * count) as u64;
-    let [by_server, by_client] = extensions(relu, n)
-        .map(|sizes| sizes.into_iter().map(|n| cot::extend_cost(n).receiver_to_sender).sum::<u64>());
-    let circuit = &relu.circuit;
-    let opened: u64 = (1..=circuit.rounds()).map(|round| planes(circuit.opened(round)) + frame).sum();
-    let both = opened + planes(relu.words.len() + 1) + frame;
+    let [by_server, by_client] = extensions(relu, n).map(rot::columns::bytes);
+    let hops = hops(relu, n);
+    let mut online = Traffic { hops: hops.len() as u64, ..Traffic::default() };
+    for hop in hops {
+        let (down, up) = match hop {
+            Hop::ToClient(len) => (len as u64 + frame, 0),
+            Hop::ToServer(len) => (0, len as u64 + frame),
+            Hop::Both(len) => (len as u64 + frame, len as u64 + frame),
+        };
+        online.server_to_client += down;
+        online.client_to_server += up;
+    }
     Cost {
         offline: Traffic {
-            server_to_client: words(relu.words.len()) + frame + by_client,
+            server_to_client: shared_bytes(relu, n) as u64 + frame + by_client,
             client_to_server: by_server,
             hops: 2,
         },
-        online: Traffic {
-            server_to_client: table_bytes(relu, n) as u64 + frame + both + words(1) + frame,
-            client_to_server: both + words(2) + frame,
-            hops: circuit.rounds() as u64 + 4,
-        },
+        online,
         server_ots,
         client_ots,
     }
@@ -74,11 +104,7 @@ pub fn cost(relu: &Relu, n: usize) -> Cost {
 #[must_use]
 pub fn extensions(relu: &Relu, n: usize) -> [Vec<usize>; 2] {
     let (server, client) = columns(relu);
-    let (n, per) = (64 * lanes(n), together(64 * lanes(n)));
-    [server, client].map(|count| {
-        let firsts = (0..count).step_by(per).filter(|_| n > 0);
-        firsts.map(|first| per.min(count - first) * n).collect()
-    })
+    [server, client].map(|count| rot::columns::extensions(count, n))
 }
 
 /// Bytes of the truth tables.
@@ -90,9 +116,4 @@ pub(super) fn table_bytes(relu: &Relu, n: usize) -> usize {
 pub(super) fn columns(relu: &Relu) -> (usize, usize) {
     let ands = relu.circuit.widths().count();
     (relu.choice_bits() + ands + relu.words.len() + 1, ands + 1)
-}
-
-/// Columns of `n` elements that make one extension.
-pub(super) fn together(n: usize) -> usize {
-    (cot::CHUNK / n.max(1)).max(1)
 }

@@ -1,7 +1,9 @@
 //! Against the ideal functionality, over widths, roundings and extreme inputs.
 
 use cpu_time::ThreadTime;
+use phineus_kernel::prg::Prg;
 use phineus_net::{ChannelError, Client, FRAME_HEADER, Server};
+use rand::Rng as _;
 
 use super::*;
 use crate::compare::{ReluSpec, Rounding};
