@@ -1,34 +1,21 @@
-"""What every recipe shares: the idx reader, the augmentation, the training loop, folding and ONNX export."""
+"""What every recipe shares: the augmentation, the training loop, folding and ONNX export."""
 
-import gzip
-import struct
+import json
+import platform
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import torch
 import torch.nn.functional as F
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 OPSET = 17
-IMAGES_MAGIC, LABELS_MAGIC = 0x803, 0x801
-
-
-def read_mnist(directory: Path, split: str) -> tuple[Tensor, Tensor]:
-    """Images [n, 1, 28, 28] in pixel/255 and labels [n] of `split` ("train" or "t10k")."""
-
-    def read_idx(kind: str, magic: int, rank: int) -> np.ndarray:
-        path = directory / f"{split}-{kind}-idx{rank}-ubyte.gz"
-        raw = gzip.decompress(path.read_bytes())
-        found, *shape = struct.unpack_from(f">{1 + rank}I", raw)
-        if found != magic:
-            raise ValueError(f"{path}: magic {found:#x}, expected {magic:#x}")
-        return np.frombuffer(raw, np.uint8, offset=4 * (1 + rank)).reshape(shape)
-
-    images = torch.tensor(read_idx("images", IMAGES_MAGIC, 3), dtype=torch.float32)
-    labels = torch.tensor(read_idx("labels", LABELS_MAGIC, 1), dtype=torch.int64)
-    return images.unsqueeze(1) / 255, labels
+RESULTS = Path(__file__).with_name("results.json")
 
 
 def augment(images: Tensor) -> Tensor:
@@ -54,12 +41,13 @@ def augment(images: Tensor) -> Tensor:
     return F.grid_sample(images, grid + field.permute(0, 2, 3, 1), align_corners=False)
 
 
-def train(model: nn.Module, epochs: int, batches, loss_of, peak_rate: float = 3e-3) -> None:
-    """AdamW without decay, one cycle up to `peak_rate`, gradients clipped to norm 1.
+def train(model: nn.Module, epochs: int, batches, loss_of, peak_rate: float = 3e-3, decay: float = 0.0) -> None:
+    """AdamW, one cycle up to `peak_rate`, gradients clipped to norm 1.
 
     `batches(epoch)` returns one epoch's list of batches, always equally many; `loss_of(model, batch)` its loss.
     """
-    optimiser = torch.optim.AdamW(model.parameters(), weight_decay=0.0)
+    began = time.time()
+    optimiser = torch.optim.AdamW(model.parameters(), weight_decay=decay)
     schedule = None
     for epoch in range(epochs):
         epoch_batches = batches(epoch)
@@ -77,8 +65,21 @@ def train(model: nn.Module, epochs: int, batches, loss_of, peak_rate: float = 3e
             optimiser.step()
             schedule.step()
             total += loss.item()
-        print(f"  epoch {epoch + 1:3}/{epochs}  loss {total / len(epoch_batches):.4f}", flush=True)
+        print(f"  epoch {epoch + 1:3}/{epochs}  loss {total / len(epoch_batches):.4f}  {time.time() - began:.0f} s", flush=True)
     model.eval()
+
+
+def shuffled_batches(size: int, *tensors: Tensor) -> list[tuple[Tensor, ...]]:
+    """All full batches of `size` rows of the tensors in a random order."""
+    order = torch.randperm(len(tensors[0]))
+    rows = order[: len(order) - len(order) % size].split(size)
+    return [tuple(tensor[batch] for tensor in tensors) for batch in rows]
+
+
+def imitation(found: Tensor, wanted: Tensor, temperature: float = 2.0) -> Tensor:
+    """Divergence of the distribution of the logits `found` from that of a teacher's logits `wanted`."""
+    found, wanted = (F.log_softmax(logits / temperature, 1) for logits in (found, wanted))
+    return F.kl_div(found, wanted, reduction="batchmean", log_target=True) * temperature**2
 
 
 @torch.no_grad()
@@ -93,6 +94,32 @@ def accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> float:
     return 100 * (logits(model, images).argmax(1) == labels).double().mean().item()
 
 
+def onnx_accuracy(path: Path, images: Tensor, labels: Tensor) -> float:
+    """Accuracy in percent of the exported file, run by onnxruntime."""
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    found = [session.run(None, {"image": batch.numpy()})[0] for batch in images.split(1000)]
+    return 100 * float(np.mean(np.concatenate(found).argmax(1) == labels.numpy()))
+
+
+def record(name: str, seed: int, seconds: float, data: str, **figures: object) -> None:
+    """Writes what a recipe measured into `results.json`, under `name`, with what it takes to repeat it."""
+    try:
+        results = json.loads(RESULTS.read_text())
+    except FileNotFoundError:
+        results = {}
+    results[name] = {
+        **figures,
+        "data": data,
+        "recipe": Path(sys.argv[0]).name,
+        "seed": seed,
+        "seconds": round(seconds),
+        "machine": platform.machine(),
+        "torch": torch.__version__,
+        "date": time.strftime("%Y-%m-%d"),
+    }
+    RESULTS.write_text(json.dumps(results, indent=2, sort_keys=True) + "\n")
+
+
 @torch.no_grad()
 def fold_batch_norm(linear: nn.Module, norm: nn.Module) -> tuple[Tensor, Tensor]:
     """Weight and bias of the one layer that equals `norm(linear(x))` in evaluation mode."""
@@ -103,7 +130,7 @@ def fold_batch_norm(linear: nn.Module, norm: nn.Module) -> tuple[Tensor, Tensor]
 
 
 class OnnxChain:
-    """Writes a network that is a chain of layers as ONNX, all weights inside the file."""
+    """Writes a network, in the main a chain of layers, as ONNX, all weights inside the file."""
 
     def __init__(self, name: str, input_shape: list[int]):
         self.name = name
@@ -121,12 +148,27 @@ class OnnxChain:
         self.nodes.append(helper.make_node(op, inputs, [name], name, **attributes))
         self.value = name
 
-    def save(self, path: Path, classes: int) -> None:
-        """Checks the graph and writes it to `path`."""
+    def square(self, name: str) -> None:
+        """Appends the product of the value with itself."""
+        self.combine("Mul", name, self.value, self.value)
+
+    def combine(self, op: str, name: str, *values: str) -> None:
+        """Appends node `name` of several values, which becomes the chain's end. Set `value` to go on elsewhere."""
+        self.nodes.append(helper.make_node(op, values, [name], name))
+        self.value = name
+
+    def reshape(self, name: str, shape: list[int]) -> None:
+        """Appends a reshape; 0 keeps the batch."""
+        self.tensors.append(numpy_helper.from_array(np.array(shape, dtype=np.int64), f"{name}.shape"))
+        self.combine("Reshape", name, self.value, f"{name}.shape")
+
+    def save(self, path: Path, classes: int, metadata: dict[str, str] | None = None) -> None:
+        """Checks the graph and writes it to `path`, with `metadata` in the file."""
         output = helper.make_tensor_value_info(self.value, TensorProto.FLOAT, ["n", classes])
         graph = helper.make_graph(self.nodes, self.name, [self.input], [output], self.tensors)
         model = helper.make_model(
             graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8, producer_name="phineus-training"
         )
+        helper.set_model_props(model, metadata or {})
         onnx.checker.check_model(model, full_check=True)
         onnx.save(model, path)

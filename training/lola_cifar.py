@@ -1,0 +1,87 @@
+"""Trains the shipped LoLa-CIFAR network (Brutzkus et al., ICML 2019, section 6) on the JPEG copy of CIFAR-10.
+
+    image [3, 32, 32] -> conv 8x8, stride 2, pad 1 [83, 14, 14] -> square
+                      -> conv 6x6, stride 2 [163, 5, 5] -> square -> fc 10
+
+Method: the first layer starts as the leading principal components of the image patches; random shifts and mirror
+images; a batch norm before and a centring after every square, folded away for export; values beyond four are charged
+for; matrix products of training in bfloat16. 2,000 training images are held out for the choice of hyper-parameters.
+
+    python lola_cifar.py --data DIR --out ../assets/lola-cifar.onnx
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from common import accuracy, record, shuffled_batches, train
+from data import crops, read_cifar_jpeg
+from square import SquareNet, report
+from torch import Tensor, nn
+
+BATCH = 256
+HELD_OUT = 2000
+MAPS = 83
+MEAN = [0.4914, 0.4822, 0.4465]
+SCALES = [256, 512, 512]
+LEVELS = 8
+
+
+def network() -> SquareNet:
+    """The network that is shipped, before training."""
+    layers = [nn.Conv2d(3, MAPS, 8, stride=2, bias=False), nn.Conv2d(MAPS, 163, 6, stride=2, bias=False)]
+    return SquareNet([*layers, nn.Linear(163 * 5 * 5, 10)], [1] * 4, MEAN)
+
+
+@torch.no_grad()
+def start_from_components(net: SquareNet, images: Tensor) -> None:
+    """Sets the first layer to the leading principal components of the patches of `images`, each of spread one."""
+    patches = F.unfold(images - net.mean, 8, stride=4).transpose(1, 2).flatten(0, 1)
+    _, components = torch.linalg.eigh(patches.T @ patches / len(patches))
+    leading = components[:, -MAPS:].T
+    leading = leading / (patches @ leading.T).std(0)[:, None]
+    net.linear[0].weight.copy_(leading.reshape(MAPS, 3, 8, 8))
+
+
+def loss_of(model: SquareNet, batch: tuple[Tensor, Tensor]) -> Tensor:
+    images, labels = batch
+    shifted = crops(images.float() / 255).contiguous(memory_format=torch.channels_last)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = model(shifted)
+    return F.cross_entropy(found.float(), labels, label_smoothing=0.05) + model.excess()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder of train.jpgs.xz and test.jpgs.xz")
+    parser.add_argument("--out", type=Path, default=Path("lola-cifar.onnx"))
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--epochs", type=int, default=16)
+    options = parser.parse_args()
+
+    torch.manual_seed(options.seed)
+    torch.set_num_threads(1)  # the sums of several threads are not reproducible
+    began = time.time()
+    images, labels = read_cifar_jpeg(options.data, "train")
+    order = torch.randperm(len(images))
+    held_out, kept = order[-HELD_OUT:], order[:-HELD_OUT]
+    validation = (images[held_out].float() / 255, labels[held_out])
+    images, labels = images[kept], labels[kept]
+
+    net = network()
+    start_from_components(net, images[:4000].float() / 255)
+    net.to(memory_format=torch.channels_last)
+    train(net, options.epochs, lambda _: shuffled_batches(BATCH, images, labels), loss_of, peak_rate=2e-3, decay=0.01)
+    print(f"{accuracy(net, *validation):.2f} % validation")
+
+    test, test_labels = read_cifar_jpeg(options.data, "test")
+    figures = report(net, options.out, images[:10000].float() / 255, (test.float() / 255, test_labels), LEVELS, SCALES)
+    print(figures)
+    data = "CIFAR-10 (JPEG copy), 10,000 test images"
+    record("lola-cifar", options.seed, time.time() - began, data, epochs=options.epochs, **figures)
+
+
+if __name__ == "__main__":
+    main()
