@@ -1,4 +1,4 @@
-//! From a float graph to linear maps with squares between.
+//! Linear maps with squares between, from a float graph or from a compiled model.
 //!
 //! What lies between two activations becomes one [`Shape`]: convolutions and dense layers as they are, averages and
 //! remaining affine maps as depthwise convolutions, several of them composed into a dense map. An activation
@@ -6,13 +6,22 @@
 //! c and what is added after it into the map after, so that only the square is left.
 //!
 //! Powers of two are folded into the weights so that every value stays where the scheme is precise ([`Peaks`]); the
-//! last one is undone by the client. The weights are those of the file: nothing is rounded to integers here.
+//! last one is undone by the client. Weights are real numbers: those of a float graph, or the integers of a compiled
+//! model times their steps. Activations are not rounded, so that [`Network::evaluate`] is what encryption computes
+//! but for its noise.
 
-use phineus_model::float::{Graph, Op};
-use phineus_model::graph::{Conv, Node, Window};
+use phineus_model::fixed::{self, Model};
+use phineus_model::float::Graph;
+use phineus_model::graph::{Conv, Window};
 
 use super::map::{Entries, Shape};
 use super::program::Affine;
+
+mod chain;
+mod compiled;
+mod float;
+
+use chain::Chain;
 
 /// Linear maps with a square between any two.
 #[derive(Debug, Clone, PartialEq)]
@@ -87,19 +96,30 @@ impl Network {
     /// # Errors
     /// A graph that is no chain of linear layers and polynomials of degree two.
     pub fn new(graph: &Graph) -> Result<Self, NetworkError> {
-        let mut chain = Chain::default();
-        for (id, node) in graph.nodes.iter().enumerate().take(graph.output + 1) {
-            let follows = id == 0 || node.inputs == [id - 1];
-            if !follows {
-                return Err(NetworkError::Chain { node: node.name.clone(), op: name(&node.op) });
-            }
-            let input = &graph.nodes[id.saturating_sub(1)].shape;
-            chain.push(node, input)?;
-        }
-        if chain.open {
-            chain.identity(graph.nodes[graph.output].len());
-        }
-        Ok(Self { shapes: chain.shapes, numbers: chain.numbers, gain: 0 })
+        let chain = Chain::assemble(float::parts(graph), true)?;
+        let (shapes, numbers) = chain.finish();
+        Ok(Self { shapes, numbers, gain: 0 })
+    }
+
+    /// The maps of a compiled model, scaled so that no value leaves `peaks` for inputs in the model's range as long
+    /// as activations do not saturate.
+    ///
+    /// # Errors
+    /// As [`Network::new`].
+    pub fn compiled(model: &Model, peaks: Peaks) -> Result<Self, NetworkError> {
+        let chain = Chain::assemble(compiled::parts(&model.graph, Some(&model.weights)), true)?;
+        let (shapes, numbers) = chain.finish();
+        let network = Self { shapes, numbers, gain: 0 };
+        let largest = network.bounds(&compiled::ranges(&model.graph));
+        Ok(network.scaled(&largest, peaks))
+    }
+
+    /// The shapes of a compiled model, from its public half: those of [`Network::compiled`].
+    ///
+    /// # Errors
+    /// As [`Network::new`].
+    pub fn shapes_of(graph: &fixed::Graph) -> Result<Vec<Shape>, NetworkError> {
+        Ok(Chain::assemble(compiled::parts(graph, None), false)?.finish().0)
     }
 
     /// The public half: what both parties derive the program from.
@@ -162,6 +182,28 @@ impl Network {
         largest
     }
 
+    /// Bounds on the outcome of every map, where the values before the squares are bounded by `ranges`; maps that
+    /// have none are bounded by their weights.
+    fn bounds(&self, ranges: &[f64]) -> Vec<f64> {
+        let mut bounds: Vec<f64> = Vec::with_capacity(self.shapes.len());
+        for (index, (shape, affine)) in self.shapes.iter().zip(&self.numbers).enumerate() {
+            let bound = match ranges.get(index) {
+                Some(&range) => range,
+                None => {
+                    let most = bounds.last().map_or(1.0, |b| b * b) * affine.scale.abs();
+                    let entries = Entries::new(*shape);
+                    let row = |o: usize| {
+                        let sum: f64 = entries.row(o).map(|(_, k)| f64::from(affine.weights[k].abs())).sum();
+                        most * sum + affine.bias[o].abs()
+                    };
+                    (0..shape.outputs()).map(row).fold(0.0, f64::max)
+                }
+            };
+            bounds.push(bound);
+        }
+        bounds
+    }
+
     /// The network with powers of two folded into its weights, so that values reach `peaks` at most where
     /// [`largest`](Network::largest) of this network has been `largest`.
     #[must_use]
@@ -179,123 +221,6 @@ impl Network {
         self.gain += before;
         self
     }
-}
-
-/// Maps found so far.
-#[derive(Default)]
-struct Chain {
-    shapes: Vec<Shape>,
-    numbers: Vec<Affine>,
-    /// Whether the last map is followed by a square.
-    open: bool,
-    /// Factor and summand that the last activation leaves to the next map.
-    pending: Option<(f64, f64)>,
-}
-
-impl Chain {
-    fn push(&mut self, node: &Node<Op>, input: &[usize]) -> Result<(), NetworkError> {
-        let op = name(&node.op);
-        match &node.op {
-            Op::Input => Ok(()),
-            Op::Reshape => Ok(()),
-            Op::Linear { conv, weights, bias } => {
-                self.linear(node, shape_of(conv), weights.clone(), per_output(bias, node.len()))
-            }
-            Op::Affine { scale, shift } => {
-                let conv = depthwise(input, Conv::dense(1, 1));
-                self.linear(node, Shape::Conv(conv), scale.clone(), per_output(shift, node.len()))
-            }
-            Op::AvgPool { window, count_pad } => match pooled(input, window, *count_pad) {
-                Some(conv) => {
-                    let weights = vec![1.0 / (window.kernel[0] * window.kernel[1]) as f32; conv.weight_len()];
-                    self.linear(node, Shape::Conv(conv), weights, vec![0.0; node.len()])
-                }
-                None => Err(NetworkError::Chain { node: node.name.clone(), op: "average with a cut window" }),
-            },
-            Op::Poly { coefficients } => self.square(node, coefficients),
-            Op::Clip { .. } | Op::MaxPool(_) => Err(NetworkError::Activation { node: node.name.clone(), op }),
-            _ => Err(NetworkError::Chain { node: node.name.clone(), op }),
-        }
-    }
-
-    fn square(&mut self, node: &Node<Op>, coefficients: &[f32]) -> Result<(), NetworkError> {
-        let degree = coefficients.iter().rposition(|&c| c != 0.0).unwrap_or(0);
-        if degree != 2 {
-            return Err(NetworkError::Degree { node: node.name.clone(), degree });
-        }
-        let [a, b, c] = [0, 1, 2].map(|k| f64::from(coefficients[k]));
-        if self.open || self.shapes.is_empty() {
-            self.identity(node.len());
-        }
-        if let Some(affine) = self.numbers.last_mut() {
-            affine.bias.iter_mut().for_each(|bias| *bias += b / (2.0 * c));
-        }
-        self.open = true;
-        self.pending = Some((c, a - b * b / (4.0 * c)));
-        Ok(())
-    }
-
-    /// Appends the map that changes nothing.
-    fn identity(&mut self, elements: usize) {
-        let conv = Conv { groups: elements, ..Conv::dense(elements, elements) };
-        self.append(Shape::Conv(conv), vec![1.0; elements], vec![0.0; elements]);
-    }
-
-    fn linear(
-        &mut self,
-        node: &Node<Op>,
-        shape: Shape,
-        weights: Vec<f32>,
-        bias: Vec<f64>,
-    ) -> Result<(), NetworkError> {
-        let last = if self.open { None } else { self.shapes.last().copied().zip(self.numbers.last_mut()) };
-        let Some((before, numbers)) = last else {
-            self.append(shape, weights, bias);
-            return Ok(());
-        };
-        let large = [before.inputs() * before.outputs(), before.inputs() * shape.outputs()].into_iter().max();
-        if let Some(entries) = large.filter(|&entries| entries > MAX_ENTRIES) {
-            return Err(NetworkError::Large { node: node.name.clone(), entries, most: MAX_ENTRIES });
-        }
-        *numbers = composed(&before, numbers, &shape, &weights, &bias);
-        if let Some(last) = self.shapes.last_mut() {
-            *last = Shape::Dense { inputs: before.inputs(), outputs: shape.outputs() };
-        }
-        Ok(())
-    }
-
-    fn append(&mut self, shape: Shape, weights: Vec<f32>, mut bias: Vec<f64>) {
-        let (factor, summand) = self.pending.take().unwrap_or((1.0, 0.0));
-        if summand != 0.0 {
-            let entries = Entries::new(shape);
-            for (o, bias) in bias.iter_mut().enumerate() {
-                *bias += summand * entries.row(o).map(|(_, k)| f64::from(weights[k])).sum::<f64>();
-            }
-        }
-        self.shapes.push(shape);
-        self.numbers.push(Affine { weights, scale: factor, bias });
-        self.open = false;
-    }
-}
-
-/// The map `shape` after `before`.
-fn composed(before: &Shape, numbers: &Affine, shape: &Shape, weights: &[f32], bias: &[f64]) -> Affine {
-    let (first, second) = (Entries::new(*before), Entries::new(*shape));
-    let inputs = before.inputs();
-    let mut matrix = Vec::with_capacity(inputs * shape.outputs());
-    let mut biases = bias.to_vec();
-    for (o, bias) in biases.iter_mut().enumerate() {
-        let mut row = vec![0.0; inputs];
-        for (middle, k) in second.row(o) {
-            let weight = f64::from(weights[k]);
-            *bias += weight * numbers.bias[middle];
-            for (i, j) in first.row(middle) {
-                row[i] += weight * f64::from(numbers.weights[j]);
-            }
-        }
-        matrix.extend(row.iter().map(|&w| w as f32));
-    }
-    Affine { weights: matrix, scale: numbers.scale, bias: biases }
 }
 
 /// A dense layer as one, anything else as the convolution it is.
@@ -317,48 +242,23 @@ fn depthwise(input: &[usize], kernel: Conv) -> Conv {
     Conv { in_channels: channels, out_channels: channels, groups: channels, input: image, ..kernel }
 }
 
-/// An average as a convolution, if all of its windows count equally many places.
-fn pooled(input: &[usize], window: &Window, count_pad: bool) -> Option<Conv> {
-    let conv = Conv {
-        kernel: window.kernel,
-        stride: window.stride,
-        pads: window.pads,
-        ..depthwise(input, Conv::dense(1, 1))
-    };
-    let [h, w] = conv.input;
-    let whole = phineus_model::op::pool::output(window, [h, w]) == conv.output();
-    (whole && (count_pad || window.pads == [0; 4])).then_some(conv)
+/// The sum over a window as a convolution, if all windows lie in the padded image.
+fn pooled(input: &[usize], window: &Window) -> Option<Conv> {
+    let Window { kernel, stride, pads, .. } = *window;
+    let conv = Conv { kernel, stride, pads, ..depthwise(input, Conv::dense(1, 1)) };
+    (phineus_model::op::pool::output(window, conv.input) == conv.output()).then_some(conv)
 }
 
 /// A number per channel as one per element.
-fn per_output(channels: &[f32], outputs: usize) -> Vec<f64> {
+fn per_output(channels: impl ExactSizeIterator<Item = f64>, outputs: usize) -> Vec<f64> {
     let each = outputs / channels.len().max(1);
-    channels.iter().flat_map(|&b| std::iter::repeat_n(f64::from(b), each)).collect()
-}
-
-fn name(op: &Op) -> &'static str {
-    match op {
-        Op::Input => "input",
-        Op::Linear { .. } => "linear layer",
-        Op::Affine { .. } => "affine map",
-        Op::Clip { .. } => "clip",
-        Op::Poly { .. } => "polynomial",
-        Op::Add => "sum",
-        Op::Mul => "product",
-        Op::Concat => "concatenation",
-        Op::AvgPool { .. } => "average",
-        Op::MaxPool(_) => "maximum",
-        Op::Pad { .. } => "padding",
-        Op::Slice { .. } => "slice",
-        Op::Reshape => "reshape",
-        Op::Transpose { .. } => "transpose",
-    }
+    channels.flat_map(|b| std::iter::repeat_n(b, each)).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use phineus_model::float::{Builder, Head};
-    use phineus_model::pass;
+    use phineus_model::float::{Builder, Head, Op};
+    use phineus_model::{pass, quantize};
 
     use super::*;
 
@@ -403,6 +303,36 @@ mod tests {
         // The average is part of the dense map, and the square at the end is followed by the identity.
         assert_eq!(network.shapes().len(), 3);
         assert_eq!(network.shapes()[1], Shape::Dense { inputs: 144, outputs: 5 });
+    }
+
+    #[test]
+    fn a_compiled_model_means_what_its_graph_means() {
+        let graph = phineus_model::zoo::build("lola-mnist", 3).unwrap();
+        let samples: Vec<Vec<f32>> =
+            (0..4).map(|k| numbers(784, k).iter().map(|v| v.abs()).collect()).collect();
+        let preprocess = fixed::Preprocess { mean: vec![0.0], std: vec![1.0], bgr: false };
+        let options = quantize::Options {
+            activation_bits: 8,
+            weight_bits: 12,
+            calibration: quantize::Calibration::Max,
+            reveal: fixed::Reveal::Logits,
+            labels: Vec::new(),
+            name: "m".into(),
+        };
+        let model = quantize::quantize(&graph, &samples, preprocess, &options).unwrap();
+        let network = Network::compiled(&model, Peaks { square: 2.0, output: 1.0 }).unwrap();
+        assert_eq!(Network::shapes_of(&model.graph.public_view()).unwrap(), network.shapes());
+        let gain = f64::from(network.gain()).exp2();
+        for sample in &samples {
+            let input: Vec<f64> = sample.iter().map(|&v| v.into()).collect();
+            let expected = graph.run(sample).unwrap();
+            let size = expected.iter().fold(0.0, |m: f32, v| m.max(v.abs()));
+            for (found, expected) in network.evaluate(&input).iter().zip(expected) {
+                let difference = found / gain - f64::from(expected);
+                assert!(difference.abs() < 0.02 * f64::from(size), "{} {expected}", found / gain);
+                assert!(found.abs() <= 1.0);
+            }
+        }
     }
 
     #[test]
