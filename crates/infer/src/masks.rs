@@ -49,6 +49,12 @@ impl Seed {
         InputSeed::from_bytes(half)
     }
 
+    /// One-time pads of the labels that the other party's inputs of layer `node` have, where this party garbles.
+    #[must_use]
+    pub(crate) fn pads(&self, node: usize) -> Prg {
+        Prg::from_seed32(&self.derive(b"pads", node))
+    }
+
     fn derive(&self, purpose: &[u8], node: usize) -> [u8; 32] {
         let mut hasher = blake3::Hasher::new_keyed(&self.0);
         hasher.update(purpose);

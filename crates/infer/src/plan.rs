@@ -147,7 +147,7 @@ impl Plan {
     pub fn new(public: Public, options: &Options) -> Result<Self, PlanError> {
         let graph = &public.graph;
         graph.validate()?;
-        if options.engine != Engine::Delphi {
+        if options.engine == Engine::Ot {
             return Err(unsupported("options", &format!("no engine {}", options.engine)));
         }
         if options.rounding != Rounding::Exact {
@@ -183,14 +183,14 @@ impl Plan {
                     return Err(unsupported(&this.name, "a linear layer directly behind another one"));
                 }
                 Op::Act(act) => {
-                    Choice::NonLinear(NonLinear::ServerGarbles(circuits.act(&public, node, act)?))
+                    Choice::NonLinear(NonLinear::garbled(circuits.act(&public, node, act)?, options.engine))
                 }
                 _ => Choice::Local,
             });
         }
         let argmax = match graph.reveal {
             Reveal::Logits => None,
-            Reveal::ArgMax => Some(NonLinear::ServerGarbles(circuits.argmax(&public)?)),
+            Reveal::ArgMax => Some(NonLinear::garbled(circuits.argmax(&public)?, options.engine)),
         };
         let mut plan = Self {
             choices,
@@ -269,7 +269,14 @@ impl Plan {
 
     /// Those that the server garbles.
     pub(crate) fn server_garbled(&self) -> impl Iterator<Item = &GarbledLayer> {
-        self.nonlinear().map(|NonLinear::ServerGarbles(layer)| layer)
+        self.nonlinear()
+            .filter_map(|l| if let NonLinear::ServerGarbles(layer) = l { Some(layer) } else { None })
+    }
+
+    /// Those that the client garbles.
+    pub(crate) fn client_garbled(&self) -> impl Iterator<Item = &GarbledLayer> {
+        self.nonlinear()
+            .filter_map(|l| if let NonLinear::ClientGarbles(layer) = l { Some(layer) } else { None })
     }
 
     /// How oblivious transfers are made.

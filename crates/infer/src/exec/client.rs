@@ -12,7 +12,7 @@ use crate::local;
 use crate::masks::Seed;
 use crate::plan::{Choice, LinearLayer, LinearPlan, NonLinear, Plan};
 use crate::protocol::linear_he::ClientKeys;
-use crate::protocol::{act_gc, linear_he};
+use crate::protocol::{act_cg, act_gc, linear_he};
 use crate::report::Cost;
 
 /// The masked input.
@@ -99,6 +99,7 @@ pub(crate) async fn nonlinear(
     plan: &Plan,
     shared: Shared,
     transfers: &mut Transfers<Client>,
+    rng: &mut impl CryptoRng,
 ) -> Result<ClientMaterial, ProtocolError> {
     let Shared { seed, shares, mut costs } = shared;
     let share = |node: usize| Zeroizing::new(shares[node].clone().unwrap_or_default());
@@ -116,13 +117,28 @@ pub(crate) async fn nonlinear(
             garbled.push(evaluator);
         }
     }
-    let mut garbled = garbled.into_iter();
+    // 5. What the client garbles.
+    let layers: Vec<_> = plan.client_garbled().collect();
+    let (mut decodings, mut delta) = (Vec::new(), None);
+    if !layers.is_empty() {
+        let inputs: Vec<_> = layers.iter().map(|layer| share(layer.input)).collect();
+        let cot = transfers.send()?.cot();
+        let side = Side::Client;
+        let prepared = act_cg::prepare_garbler(channel, cot, &layers, &inputs, &seed, side, rng).await?;
+        delta = Some(cot.delta().clone());
+        for (layer, (decoding, cost)) in layers.iter().zip(prepared) {
+            costs[layer.node] += cost;
+            decodings.push(decoding);
+        }
+    }
+    let (mut garbled, mut decodings) = (garbled.into_iter(), decodings.into_iter());
     let layers = plan.nonlinear().map(|layer| match layer {
         NonLinear::ServerGarbles(_) => garbled.next().map(ClientLayer::Evaluator),
+        NonLinear::ClientGarbles(_) => decodings.next().map(ClientLayer::Garbler),
     });
     let layers = layers.collect::<Option<_>>().ok_or(ProtocolError::Material)?;
     let output = OutputShare(shares[plan.public().graph.output].clone().unwrap_or_default());
-    Ok(ClientMaterial { plan: *plan.digest(), seed, tweak, layers, output, costs })
+    Ok(ClientMaterial { plan: *plan.digest(), seed, tweak, delta, layers, output, costs })
 }
 
 /// Online: the revealed integers (or the index of the largest), and what each row of the report cost.
@@ -155,8 +171,8 @@ pub(crate) async fn online(
             }
             Choice::NonLinear(_) => {
                 // 2. The protocol of the layer.
-                let (layer, material) = layers.next().ok_or(ProtocolError::Material)?;
-                nonlinear_online(channel, (layer, material), &mut tweaks, seed).await?;
+                let (layer, layer_material) = layers.next().ok_or(ProtocolError::Material)?;
+                nonlinear_online(channel, (layer, layer_material), &mut tweaks, &material).await?;
             }
             Choice::Linear(_) | Choice::Local => continue,
         }
@@ -165,7 +181,7 @@ pub(crate) async fn online(
     // 3. The result.
     let values = match layers.next() {
         Some(layer) => {
-            let index = nonlinear_online(channel, layer, &mut tweaks, seed).await?;
+            let index = nonlinear_online(channel, layer, &mut tweaks, &material).await?;
             // A single output has an index of no bits.
             vec![index.first().copied().unwrap_or(0).into()]
         }
@@ -192,16 +208,21 @@ async fn nonlinear_online(
     channel: &mut Channel<Client>,
     layer: (&NonLinear, &ClientLayer),
     tweaks: &mut impl Iterator<Item = u128>,
-    seed: &Seed,
+    all: &ClientMaterial,
 ) -> Result<Vec<u32>, ProtocolError> {
     match layer {
         (NonLinear::ServerGarbles(layer), ClientLayer::Evaluator(material)) => {
             let tweak = tweaks.next().ok_or(ProtocolError::Material)?;
             let mask = match layer.mask_bits {
                 0 => Vec::new(),
-                bits => seed.mask(layer.node, bits, layer.instances),
+                bits => all.seed.mask(layer.node, bits, layer.instances),
             };
             act_gc::evaluator(channel, layer, tweak, material, &Zeroizing::new(mask)).await
         }
+        (NonLinear::ClientGarbles(layer), ClientLayer::Garbler(decoding)) => {
+            let delta = all.delta.as_ref().ok_or(ProtocolError::Material)?;
+            act_cg::garbler(channel, layer, delta, &all.seed, decoding.as_ref()).await
+        }
+        _ => Err(ProtocolError::Material),
     }
 }

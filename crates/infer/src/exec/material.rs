@@ -9,17 +9,19 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 use crate::ProtocolError;
 use crate::masks::Seed;
 use crate::plan::{NonLinear, Plan};
-use crate::protocol::act_gc::EvaluatorLayer;
+use crate::protocol::{act_cg, act_gc};
 use crate::report::Cost;
 
 /// The client's half of a pre-compute.
 pub(crate) struct ClientMaterial {
     /// Digest of the plan that it was made for.
     pub(crate) plan: [u8; 32],
-    /// Its masks follow from it.
+    /// Its masks follow from it, and the labels of what it garbles.
     pub(crate) seed: Seed,
-    /// First hash tweak of the circuits.
+    /// First hash tweak of the circuits that the server garbled.
     pub(crate) tweak: u128,
+    /// Offset of the labels; `None` where the client garbles nothing.
+    pub(crate) delta: Option<Delta>,
     /// Per non-linear layer.
     pub(crate) layers: Vec<ClientLayer>,
     /// Its share of the revealed value.
@@ -31,13 +33,17 @@ pub(crate) struct ClientMaterial {
 /// What the client keeps of a non-linear layer.
 pub(crate) enum ClientLayer {
     /// It evaluates what the server garbled.
-    Evaluator(EvaluatorLayer),
+    Evaluator(act_gc::EvaluatorLayer),
+    /// It garbled: the decoding of what it learns, else nothing.
+    Garbler(act_cg::GarblerLayer),
 }
 
 /// What the server keeps of a non-linear layer.
 pub(crate) enum ServerLayer {
     /// It garbled: its share of the outputs.
     Garbler(Bits),
+    /// It evaluates what the client garbled.
+    Evaluator(act_cg::EvaluatorLayer),
 }
 
 /// The client's share of the network's output.
@@ -63,6 +69,7 @@ impl ClientMaterial {
         out.extend(self.plan);
         out.extend(self.seed.bytes());
         out.extend(self.tweak.to_le_bytes());
+        self.delta.iter().for_each(|delta| out.extend(delta.block().to_bytes()));
         self.output.0.iter().for_each(|word| out.extend(word.to_le_bytes()));
         for cost in &self.costs {
             out.extend(cost.seconds.to_le_bytes());
@@ -78,7 +85,8 @@ impl ClientMaterial {
     /// Length of [`ClientMaterial::to_bytes`].
     pub(crate) fn stored_bytes(&self) -> u64 {
         let layers: usize = self.layers.iter().map(ClientLayer::stored_bytes).sum();
-        (32 + 32 + 16 + 4 * self.output.0.len() + COST_BYTES * self.costs.len() + layers) as u64
+        let delta = self.delta.as_ref().map_or(0, |_| Block::BYTES);
+        (32 + 32 + 16 + delta + 4 * self.output.0.len() + COST_BYTES * self.costs.len() + layers) as u64
     }
 
     /// # Errors
@@ -90,6 +98,7 @@ impl ClientMaterial {
         }
         let seed = Seed::from_bytes(reader.array()?);
         let tweak = u128::from_le_bytes(reader.array()?);
+        let delta = reader.delta(plan.client_garbled().next().is_some())?;
         let graph = &plan.public().graph;
         let output = (0..graph.nodes[graph.output].len())
             .map(|_| Ok(u32::from_le_bytes(reader.array()?)))
@@ -99,18 +108,18 @@ impl ClientMaterial {
             plan.nonlinear().map(|layer| ClientLayer::read(&mut reader, layer)).collect::<Result<_, _>>()?;
         reader.end()?;
         let output = OutputShare(output);
-        Ok(Self { plan: *plan.digest(), seed, tweak, layers, output, costs })
+        Ok(Self { plan: *plan.digest(), seed, tweak, delta, layers, output, costs })
     }
 }
 
 impl ServerMaterial {
     pub(crate) fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
-        let layers: usize = self.layers.iter().map(|layer| layer.as_bytes().len()).sum();
+        let layers: usize = self.layers.iter().map(ServerLayer::stored_bytes).sum();
         let mut out = Zeroizing::new(Vec::with_capacity(48 + 8 * self.cpu_seconds.len() + layers));
         out.extend(self.seed.bytes());
         self.delta.iter().for_each(|delta| out.extend(delta.block().to_bytes()));
         self.cpu_seconds.iter().for_each(|s| out.extend(s.to_le_bytes()));
-        self.layers.iter().for_each(|layer| out.extend(layer.as_bytes()));
+        self.layers.iter().for_each(|layer| layer.append_to(&mut out));
         out
     }
 
@@ -119,10 +128,7 @@ impl ServerMaterial {
     pub(crate) fn from_bytes(bytes: &[u8], plan: &Plan) -> Result<Self, ProtocolError> {
         let mut reader = Reader(bytes);
         let seed = Seed::from_bytes(reader.array()?);
-        let delta = match plan.server_garbled().next() {
-            Some(_) => Some(Delta::from_bytes(reader.array()?).ok_or(ProtocolError::Material)?),
-            None => None,
-        };
+        let delta = reader.delta(plan.server_garbled().next().is_some())?;
         let cpu_seconds = (0..plan.rows()).map(|_| reader.f64()).collect::<Result<_, _>>()?;
         let layers =
             plan.nonlinear().map(|layer| ServerLayer::read(&mut reader, layer)).collect::<Result<_, _>>()?;
@@ -139,6 +145,7 @@ impl ClientLayer {
                 out.extend(&layer.tables);
                 out.extend(layer.decoding.iter().flat_map(Bits::as_bytes));
             }
+            Self::Garbler(decoding) => out.extend(decoding.iter().flat_map(Bits::as_bytes)),
         }
     }
 
@@ -148,6 +155,7 @@ impl ClientLayer {
                 let decoding = layer.decoding.as_ref().map_or(0, |bits| bits.as_bytes().len());
                 layer.labels.len() * Block::BYTES + layer.tables.len() + decoding
             }
+            Self::Garbler(decoding) => decoding.as_ref().map_or(0, |bits| bits.as_bytes().len()),
         }
     }
 
@@ -158,22 +166,50 @@ impl ClientLayer {
                 let labels = Block::vec_from_bytes(labels).ok_or(ProtocolError::Material)?;
                 let tables = reader.take(layer.table_bytes())?.to_vec();
                 let decoding = if layer.reveals() { Some(reader.bits(layer.output_bits())?) } else { None };
-                Ok(Self::Evaluator(EvaluatorLayer { labels, tables, decoding }))
+                Ok(Self::Evaluator(act_gc::EvaluatorLayer { labels, tables, decoding }))
+            }
+            NonLinear::ClientGarbles(layer) => {
+                let decoding = layer.reveals().then(|| reader.bits(layer.output_bits()));
+                Ok(Self::Garbler(decoding.transpose()?))
             }
         }
     }
 }
 
 impl ServerLayer {
-    fn as_bytes(&self) -> &[u8] {
+    fn append_to(&self, out: &mut Vec<u8>) {
         match self {
-            Self::Garbler(bits) => bits.as_bytes(),
+            Self::Garbler(bits) => out.extend(bits.as_bytes()),
+            Self::Evaluator(layer) => {
+                out.extend(layer.tweak.to_le_bytes());
+                out.extend(Block::as_bytes(&layer.labels));
+                out.extend(&layer.tables);
+                out.extend(layer.corrections.as_bytes());
+            }
+        }
+    }
+
+    fn stored_bytes(&self) -> usize {
+        match self {
+            Self::Garbler(bits) => bits.as_bytes().len(),
+            Self::Evaluator(layer) => {
+                let labels = layer.labels.len() * Block::BYTES;
+                16 + labels + layer.tables.len() + layer.corrections.as_bytes().len()
+            }
         }
     }
 
     fn read(reader: &mut Reader<'_>, layer: &NonLinear) -> Result<Self, ProtocolError> {
         match layer {
             NonLinear::ServerGarbles(layer) => Ok(Self::Garbler(reader.bits(layer.output_bits())?)),
+            NonLinear::ClientGarbles(layer) => {
+                let tweak = u128::from_le_bytes(reader.array()?);
+                let labels = reader.take(layer.evaluator_bits() * Block::BYTES)?;
+                let labels = Block::vec_from_bytes(labels).ok_or(ProtocolError::Material)?;
+                let tables = reader.take(layer.table_bytes())?.to_vec();
+                let corrections = reader.bits(layer.correction_bits(layer.instances))?;
+                Ok(Self::Evaluator(act_cg::EvaluatorLayer { tweak, labels, tables, corrections }))
+            }
         }
     }
 }
@@ -200,6 +236,11 @@ impl<'b> Reader<'b> {
 
     fn u64(&mut self) -> Result<u64, ProtocolError> {
         Ok(u64::from_le_bytes(self.array()?))
+    }
+
+    fn delta(&mut self, present: bool) -> Result<Option<Delta>, ProtocolError> {
+        let read = |bytes| Delta::from_bytes(bytes).ok_or(ProtocolError::Material);
+        if present { self.array().and_then(read).map(Some) } else { Ok(None) }
     }
 
     fn bits(&mut self, len: usize) -> Result<Bits, ProtocolError> {

@@ -14,7 +14,7 @@ use crate::local;
 use crate::masks::Seed;
 use crate::plan::{Choice, LinearPlan, NonLinear};
 use crate::protocol::linear_he::ServerKeys;
-use crate::protocol::{act_gc, linear_he};
+use crate::protocol::{act_cg, act_gc, linear_he};
 use crate::served::Served;
 
 /// The server's half of a pre-compute when the linear layers are done.
@@ -63,9 +63,21 @@ pub(crate) async fn nonlinear(
             garbled.push(bits);
         }
     }
-    let mut garbled = garbled.into_iter();
+    // 5. What the client garbles.
+    let layers: Vec<_> = plan.client_garbled().collect();
+    let mut tables = Vec::new();
+    if !layers.is_empty() {
+        let cot = transfers.receive()?.cot();
+        let prepared = act_cg::prepare_evaluator(channel, cot, &layers, Side::Server, rng).await?;
+        for (layer, (evaluator, cost)) in layers.iter().zip(prepared) {
+            cpu_seconds[layer.node] += cost.server_cpu_seconds;
+            tables.push(evaluator);
+        }
+    }
+    let (mut garbled, mut tables) = (garbled.into_iter(), tables.into_iter());
     let layers = plan.nonlinear().map(|layer| match layer {
         NonLinear::ServerGarbles(_) => garbled.next().map(ServerLayer::Garbler),
+        NonLinear::ClientGarbles(_) => tables.next().map(ServerLayer::Evaluator),
     });
     let layers = layers.collect::<Option<_>>().ok_or(ProtocolError::Material)?;
     Ok(ServerMaterial { seed, delta, layers, cpu_seconds })
@@ -148,6 +160,10 @@ async fn nonlinear_online(
             let delta = delta.ok_or(ProtocolError::Material)?;
             act_gc::garbler(channel, layer, delta, seed, &decoding, y).await
         }
+        (NonLinear::ClientGarbles(layer), ServerLayer::Evaluator(mut material)) => {
+            act_cg::evaluator(channel, layer, &mut material, y).await
+        }
+        _ => Err(ProtocolError::Material),
     }
 }
 

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use phineus_model::graph::NodeId;
 use phineus_mpc::gc::Circuit;
 
+use super::options::Engine;
+
 /// A non-linear layer, by the protocol that runs it: an activation, a rescale, a max-pool, or the arg-max at the end.
 ///
 /// Every protocol meets the same contract: the server's y and the client's c add up to the input, offline only c is
@@ -13,6 +15,8 @@ use phineus_mpc::gc::Circuit;
 pub enum NonLinear {
     /// The server garbles, the client evaluates (`protocol::act_gc`).
     ServerGarbles(GarbledLayer),
+    /// The client garbles, the server evaluates (`protocol::act_cg`).
+    ClientGarbles(GarbledLayer),
 }
 
 /// A non-linear layer by garbled circuits: `instances` copies of one circuit.
@@ -39,11 +43,19 @@ pub struct GarbledLayer {
 }
 
 impl NonLinear {
+    /// Garbled by the client if the engine says so and the circuit allows for it, else by the server.
+    pub(super) fn garbled(layer: GarbledLayer, engine: Engine) -> Self {
+        match engine {
+            Engine::ClientGarbler if layer.circuit.mixes() => Self::ClientGarbles(layer),
+            _ => Self::ServerGarbles(layer),
+        }
+    }
+
     /// The node; for the arg-max, the number of nodes.
     #[must_use]
     pub fn node(&self) -> NodeId {
         match self {
-            Self::ServerGarbles(layer) => layer.node,
+            Self::ServerGarbles(layer) | Self::ClientGarbles(layer) => layer.node,
         }
     }
 
@@ -51,7 +63,7 @@ impl NonLinear {
     #[must_use]
     pub fn input(&self) -> NodeId {
         match self {
-            Self::ServerGarbles(layer) => layer.input,
+            Self::ServerGarbles(layer) | Self::ClientGarbles(layer) => layer.input,
         }
     }
 
@@ -59,7 +71,7 @@ impl NonLinear {
     #[must_use]
     pub fn instances(&self) -> usize {
         match self {
-            Self::ServerGarbles(layer) => layer.instances,
+            Self::ServerGarbles(layer) | Self::ClientGarbles(layer) => layer.instances,
         }
     }
 
@@ -67,7 +79,7 @@ impl NonLinear {
     #[must_use]
     pub fn mask_bits(&self) -> u32 {
         match self {
-            Self::ServerGarbles(layer) => layer.mask_bits,
+            Self::ServerGarbles(layer) | Self::ClientGarbles(layer) => layer.mask_bits,
         }
     }
 
@@ -76,6 +88,7 @@ impl NonLinear {
     pub fn client_bytes(&self) -> u64 {
         match self {
             Self::ServerGarbles(layer) => layer.client_bytes(),
+            Self::ClientGarbles(layer) => layer.garbler_bytes(),
         }
     }
 
@@ -83,6 +96,7 @@ impl NonLinear {
     pub(super) fn transfers(&self) -> [usize; 2] {
         match self {
             Self::ServerGarbles(layer) => [layer.evaluator_bits(), 0],
+            Self::ClientGarbles(layer) => [0, layer.evaluator_bits()],
         }
     }
 
@@ -92,15 +106,22 @@ impl NonLinear {
         match self {
             Self::ServerGarbles(layer) if layer.reveals() => "argmax_gc",
             Self::ServerGarbles(_) => "act_gc",
+            Self::ClientGarbles(layer) if layer.reveals() => "argmax_cg",
+            Self::ClientGarbles(_) => "act_cg",
         }
     }
 
     /// Everything that determines the layer's messages, for the plan's digest.
     pub(super) fn describe(&self) -> String {
         match self {
-            Self::ServerGarbles(layer) => {
-                format!("gc {} {} {}", layer.instances, layer.circuit.table_bytes(1), layer.half)
-            }
+            Self::ServerGarbles(layer) => format!("gc {}", layer.describe()),
+            Self::ClientGarbles(layer) => format!("cg {}", layer.describe()),
         }
+    }
+}
+
+impl GarbledLayer {
+    fn describe(&self) -> String {
+        format!("{} {} {}", self.instances, self.circuit.table_bytes(1), self.half)
     }
 }

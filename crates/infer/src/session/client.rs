@@ -228,7 +228,8 @@ impl Session {
             exec::client::linear(&mut self.channel, &plan, linear, &setup.keys, &mut self.rng).await?;
         for half in halves {
             let transfers = &mut setup.transfers;
-            let mut material = exec::client::nonlinear(&mut self.channel, &plan, half, transfers).await?;
+            let mut material =
+                exec::client::nonlinear(&mut self.channel, &plan, half, transfers, &mut self.rng).await?;
             clock.lap(self.channel.traffic());
             let id = self.channel.recv_bytes(READY, 16).await?;
             session += clock.lap(self.channel.traffic());
@@ -250,7 +251,8 @@ impl Session {
             None => {
                 let directions = self.plan.directions();
                 let transfers =
-                    Transfers::<Client>::set_up(&mut self.channel, &self.id, directions, &mut self.rng).await?;
+                    Transfers::<Client>::set_up(&mut self.channel, &self.id, directions, &mut self.rng)
+                        .await?;
                 self.setup = Some(Setup { keys, transfers });
             }
         }
