@@ -39,6 +39,7 @@ use thiserror::Error;
 
 pub use cost::CostModel;
 use geometry::{Geometry, Strides};
+pub(crate) use interleaved::Candidate;
 pub use interleaved::Interleaved;
 
 /// Why a convolution cannot be packed.

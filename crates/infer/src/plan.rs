@@ -165,7 +165,7 @@ impl Plan {
             });
         }
         let rings = encryption::ladder()?;
-        let linear = LinearPlan::choose(&public, &rings, 1)?;
+        let linear = LinearPlan::choose(&public, &rings, 1, &options.link)?;
         let mut circuits = Circuits::default();
         let mut choices = Vec::with_capacity(graph.nodes.len());
         // Whether a value can be shared before any protocol has run: masks, and what is computed from them alone.
@@ -257,7 +257,7 @@ impl Plan {
             let (got, limit) = (count as u64, MAX_BULK as u64);
             return Err(PlanError::TooLarge { what: "pre-computes at once", got, limit });
         }
-        LinearPlan::choose(&self.public, &self.rings, count)
+        LinearPlan::choose(&self.public, &self.rings, count, &self.options.link)
     }
 
     /// All non-linear layers in order, the arg-max last.

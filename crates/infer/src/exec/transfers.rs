@@ -57,7 +57,8 @@ impl<R: Role> Transfers<R> {
         receive: Option<(cot::Receiver<R>, engine::Engine)>,
         rng: &mut impl CryptoRng,
     ) -> Result<Self, ProtocolError> {
-        let (own, theirs) = (send.as_ref().map(|s| s.0.transcript()), receive.as_ref().map(|r| r.0.transcript()));
+        let (own, theirs) =
+            (send.as_ref().map(|s| s.0.transcript()), receive.as_ref().map(|r| r.0.transcript()));
         let (down, up) = if R::LEADER { (own, theirs) } else { (theirs, own) };
         let mut hasher = blake3::Hasher::new_derive_key("phineus transfers, start of the hash keys");
         for transcript in [down, up] {
@@ -102,9 +103,7 @@ impl Transfers<Client> {
             None => None,
         };
         let send = match directions.up {
-            Some(kind) => {
-                Some((cot::Sender::setup(channel, session, Delta::random(rng), rng).await?, kind))
-            }
+            Some(kind) => Some((cot::Sender::setup(channel, session, Delta::random(rng), rng).await?, kind)),
             None => None,
         };
         Self::assemble(channel, session, send, receive, rng).await
@@ -123,9 +122,7 @@ impl Transfers<Server> {
         rng: &mut impl CryptoRng,
     ) -> Result<Self, ProtocolError> {
         let send = match directions.down {
-            Some(kind) => {
-                Some((cot::Sender::setup(channel, session, Delta::random(rng), rng).await?, kind))
-            }
+            Some(kind) => Some((cot::Sender::setup(channel, session, Delta::random(rng), rng).await?, kind)),
             None => None,
         };
         let receive = match directions.up {

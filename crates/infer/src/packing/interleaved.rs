@@ -23,10 +23,7 @@ use zeroize::Zeroizing;
 
 use super::geometry::Geometry;
 use super::search::even_parts;
-use super::{Block, CostModel, Packing, PackingError, cost::Amounts};
-
-/// Passes over the coefficients of a limb, priced as products, that a key switch makes beside its own.
-const PASSES: f64 = 16.0;
+use super::{Block, CostModel, Counts, Packing, PackingError, cost::Amounts};
 
 /// Which coefficient of which polynomial holds what, with all results at multiples of 2^k.
 ///
@@ -38,6 +35,13 @@ pub struct Interleaved {
     levels: u32,
 }
 
+/// A packing and its price.
+#[derive(Debug, Clone)]
+pub(crate) struct Candidate {
+    pub(crate) price: f64,
+    pub(crate) packing: Interleaved,
+}
+
 impl Interleaved {
     /// The cheapest interleaved packing of `conv` in polynomials of `n` coefficients, a power of two, with at most
     /// `levels` levels of merges; where none pays, the one of [`Packing::plan`].
@@ -45,13 +49,33 @@ impl Interleaved {
     /// # Errors
     /// [`PackingError::Geometry`], [`PackingError::Empty`], [`PackingError::Kernel`].
     pub fn plan(conv: &Conv, n: usize, levels: u32, cost: &CostModel) -> Result<Self, PackingError> {
+        let candidates = Self::candidates(conv, n, levels, cost)?.into_iter();
+        let cheapest = candidates.reduce(|best, other| if other.price < best.price { other } else { best });
+        cheapest.map(|candidate| candidate.packing).ok_or(PackingError::Empty)
+    }
+
+    /// For every number of levels up to `levels` the cheapest packing, ascending; for 0, always there, the one of
+    /// [`Packing::plan`].
+    ///
+    /// # Errors
+    /// As [`Interleaved::plan`].
+    pub(crate) fn candidates(
+        conv: &Conv,
+        n: usize,
+        levels: u32,
+        cost: &CostModel,
+    ) -> Result<Vec<Candidate>, PackingError> {
         let plain = Self { inner: Packing::plan(conv, n, cost)?, levels: 0 };
-        let geometry = &plain.inner.geometry;
-        let mut best = (plain.price(cost), plain.clone());
+        let geometry = plain.inner.geometry.clone();
+        let mut candidates = vec![Candidate { price: cost.price(n, &plain.amounts()), packing: plain }];
         for levels in 1..=levels.min(n.checked_ilog2().unwrap_or(0)) {
             let (small, width) = (n >> levels, 1_usize << levels);
-            for tile in tiles(geometry) {
+            let mut best: Option<(f64, Block)> = None;
+            for tile in tiles(&geometry) {
                 let area = geometry.strides(tile).plane;
+                if area > small {
+                    continue;
+                }
                 // Fuller blocks of S planes each; no more than hold planes.
                 for planes in even_parts(geometry.planes_per_group().div_ceil(width)) {
                     let outputs = geometry.outputs_per_group();
@@ -61,15 +85,17 @@ impl Interleaved {
                     }
                     let outputs = outputs.div_ceil(outputs.div_ceil(fitting));
                     let block = Block { tile, groups: 1, planes, outputs };
-                    let candidate = Self::new(conv, n, block, levels)?;
-                    let price = candidate.price(cost);
-                    if price < best.0 {
-                        best = (price, candidate);
+                    let price = cost.price(n, &amounts(&Counts::new(&geometry, &block), levels));
+                    if best.is_none_or(|(least, _)| price < least) {
+                        best = Some((price, block));
                     }
                 }
             }
+            if let Some((price, block)) = best {
+                candidates.push(Candidate { price, packing: Self::new(conv, n, block, levels)? });
+            }
         }
-        Ok(best.1)
+        Ok(candidates)
     }
 
     /// 2^`levels` blocks of planes of the packing with `block` in polynomials of n / 2^`levels` coefficients.
@@ -221,24 +247,8 @@ impl Interleaved {
         positions
     }
 
-    /// The price with responses merged as far as possible, as that of [`Packing::plan`].
-    fn price(&self, cost: &CostModel) -> f64 {
-        let (n, outputs) = (self.degree(), self.outputs());
-        let amounts = Amounts {
-            inputs: self.inputs(),
-            outputs,
-            weight_polys: self.weight_polys(),
-            products: self.products(),
-        };
-        let packed = outputs.div_ceil(1 << self.levels);
-        let size = n as f64;
-        let unsent = (outputs - packed) as f64 * size * cost.response_bits / cost.bandwidth;
-        let ntt = cost.ntt_ns * size * f64::from(n.max(2).ilog2()) / (4_096.0 * 12.0);
-        let passes = 2.0 * cost.limbs * cost.limbs + PASSES * cost.limbs;
-        // The transforms of a switch, and of a leaf.
-        let ntts = cost.limbs * (cost.limbs + 1.0);
-        let switch = ntts * ntt + passes * cost.product_ns * size;
-        cost.price(n, &amounts) - unsent + (outputs - packed) as f64 * switch
+    fn amounts(&self) -> Amounts {
+        amounts(&self.inner.counts, self.levels)
     }
 
     /// The plane blocks of the inner packing, counted within a group block, that ride in block `term`, and their
@@ -246,6 +256,19 @@ impl Interleaved {
     fn riders(&self, term: usize) -> impl Iterator<Item = (usize, usize)> + use<> {
         let first = term << self.levels;
         (first..self.inner.max_terms().min(first + (1 << self.levels))).enumerate()
+    }
+}
+
+/// The numbers of polynomials of 2^`levels` blocks of planes in one, responses merged as far as possible.
+fn amounts(counts: &Counts, levels: u32) -> Amounts {
+    let terms = counts.planes.div_ceil(1 << levels);
+    let outputs = counts.all_outputs * counts.tiles();
+    Amounts {
+        inputs: counts.groups * terms * counts.tiles(),
+        outputs,
+        ciphertexts: outputs.div_ceil(1 << levels),
+        weight_polys: counts.all_outputs * terms,
+        products: outputs * terms,
     }
 }
 

@@ -62,6 +62,7 @@ impl Counts {
         Amounts {
             inputs: self.inputs(),
             outputs,
+            ciphertexts: outputs,
             weight_polys: self.all_outputs * self.planes,
             products: outputs * self.planes,
         }

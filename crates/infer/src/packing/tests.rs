@@ -377,7 +377,7 @@ fn packing_networks() {
         ("ResNet-50 224x224", resnet([3, 4, 6, 3], 224, true, 1_000)),
     ] {
         for bandwidth in [3.0, 0.5, 0.1] {
-            let cost = CostModel { bandwidth, ..CostModel::default() };
+            let cost = CostModel { up: bandwidth, down: bandwidth, ..CostModel::default() };
             let (mut inputs, mut outputs, mut weights, mut products, mut bits) = (0, 0, 0, 0, 0.0);
             for (conv, times) in &layers {
                 let p = Packing::plan(conv, 4_096, &cost).expect("packable");

@@ -56,11 +56,11 @@ fn rounds(engine: Engine, n: usize) -> u64 {
 mod tests {
     use super::*;
 
-
     #[test]
     fn silent_transfers_pay_in_bulk_over_slow_links() {
         let choose = |n: usize, link: Link| {
-            Directions::choose([n, 0], &Options { link, transfers: Transfers::Auto, ..Options::default() }).down
+            Directions::choose([n, 0], &Options { link, transfers: Transfers::Auto, ..Options::default() })
+                .down
         };
         assert_eq!(choose(0, Link::WAN), None);
         assert_eq!(choose(10_000, Link::WAN), Some(Engine::SoftSpoken));
@@ -71,6 +71,9 @@ mod tests {
             assert!(matches!((both.down, both.up), (Some(Engine::Silent(_)), Some(Engine::Silent(_)))));
         }
         let plain = Options { transfers: Transfers::SoftSpoken, ..Options::default() };
-        assert_eq!(Directions::choose([0, 1 << 30], &plain), Directions { down: None, up: Some(Engine::SoftSpoken) });
+        assert_eq!(
+            Directions::choose([0, 1 << 30], &plain),
+            Directions { down: None, up: Some(Engine::SoftSpoken) }
+        );
     }
 }

@@ -94,11 +94,6 @@ impl Script {
     pub(crate) fn lap(&mut self) -> Cost {
         let Traffic { sent, received, rounds } = self.traffic - self.mark;
         self.mark = self.traffic;
-        Cost {
-            client_to_server_bytes: sent,
-            server_to_client_bytes: received,
-            rounds,
-            ..Cost::default()
-        }
+        Cost { client_to_server_bytes: sent, server_to_client_bytes: received, rounds, ..Cost::default() }
     }
 }

@@ -233,7 +233,7 @@ fn interleaved_table() {
     );
     for (name, conv) in layers {
         for bandwidth in [3.0, 0.5, 0.1] {
-            let cost = CostModel { bandwidth, ..CostModel::default() };
+            let cost = CostModel { up: bandwidth, down: bandwidth, ..CostModel::default() };
             for levels in [0, 6] {
                 let packing = Interleaved::plan(&conv, n, levels, &cost).unwrap();
                 let layout = layout(&packing);
@@ -247,7 +247,7 @@ fn interleaved_table() {
                     packing.products(),
                     layout.switches(),
                     bits / 8e6,
-                    packing.price(&cost) / 1e6,
+                    cost.price(n, &packing.amounts()) / 1e6,
                     packing.block()
                 );
             }
