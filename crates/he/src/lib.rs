@@ -31,6 +31,7 @@ pub mod pack;
 mod params;
 mod poly;
 mod respond;
+pub mod slots;
 #[cfg(test)]
 mod tests;
 

@@ -76,6 +76,11 @@ impl ParamsLiteral {
     }
 }
 
+/// The largest log2 q at degree 2^`log_n`, special primes of key switches included.
+pub(crate) fn cap(log_n: u32) -> Option<u32> {
+    log_n.checked_sub(10).and_then(|i| CAPS.get(i as usize)).copied()
+}
+
 impl Params {
     /// Checks degree, primes and security.
     ///
@@ -83,8 +88,7 @@ impl Params {
     /// [`HeError::Degree`], [`HeError::Primes`], [`HeError::Modulus`], [`HeError::Insecure`].
     pub fn new(literal: &ParamsLiteral) -> Result<Arc<Self>, HeError> {
         let ParamsLiteral { log_n, primes } = literal;
-        let cap = log_n.checked_sub(10).and_then(|i| CAPS.get(i as usize));
-        let cap = *cap.ok_or(HeError::Degree(*log_n))?;
+        let cap = cap(*log_n).ok_or(HeError::Degree(*log_n))?;
         let n = 1_usize << log_n;
         if primes.is_empty() || primes.iter().enumerate().any(|(i, p)| primes[..i].contains(p)) {
             return Err(HeError::Primes);

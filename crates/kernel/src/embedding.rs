@@ -86,6 +86,15 @@ impl Embedding {
 }
 
 wide! {
+    /// `out = round(coefficients scale)`, ties to even, saturating.
+    ///
+    /// # Panics
+    /// If the lengths differ.
+    pub fn quantize(coefficients: &[f64], scale: f64, out: &mut [i64]) {
+        assert_eq!(coefficients.len(), out.len(), "operands of one length");
+        out.iter_mut().zip(coefficients).for_each(|(out, c)| *out = (c * scale).round_ties_even() as i64);
+    }
+
     fn forward(re: &mut [f64], im: &mut [f64], roots: &[Vec<f64>; 2]) {
         let n = re.len();
         let mut groups = 1;

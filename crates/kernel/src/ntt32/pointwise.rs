@@ -69,6 +69,19 @@ wide! {
 }
 
 wide! {
+    /// `out += a factor`, all in [0, p), `factor` in Montgomery form.
+    ///
+    /// # Panics
+    /// If the lengths differ.
+    pub fn scale_acc(modulus: &Modulus, out: &mut [u32], a: &[u32], factor: u32) {
+        assert_eq!(out.len(), a.len(), "operands of one length");
+        for (out, &a) in out.iter_mut().zip(a) {
+            *out = modulus.add(*out, modulus.mul_montgomery(a, factor));
+        }
+    }
+}
+
+wide! {
     /// `a = (a - b) factor`, all in [0, p), `factor` in Montgomery form.
     ///
     /// # Panics
@@ -76,6 +89,21 @@ wide! {
     pub fn sub_scale(modulus: &Modulus, a: &mut [u32], b: &[u32], factor: u32) {
         assert_eq!(a.len(), b.len(), "operands of one length");
         a.iter_mut().zip(b).for_each(|(a, &b)| *a = modulus.mul_montgomery(modulus.sub(*a, b), factor));
+    }
+}
+
+wide! {
+    /// `a = (a - b) factor` for a in [0, p), b in (-p, p), `factor` in [0, p) and in Montgomery form.
+    ///
+    /// # Panics
+    /// If the lengths differ.
+    pub fn sub_signed_scale(modulus: &Modulus, a: &mut [u32], b: &[i32], factor: u32) {
+        assert_eq!(a.len(), b.len(), "operands of one length");
+        for (a, &b) in a.iter_mut().zip(b) {
+            // Below 3p, non-negative.
+            let difference = (*a + modulus.value()).wrapping_sub(b as u32);
+            *a = modulus.mul_montgomery(difference, factor);
+        }
     }
 }
 

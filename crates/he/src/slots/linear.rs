@@ -1,0 +1,233 @@
+//! Matrix products by diagonals, baby steps and giant steps, with both kinds of rotations hoisted.
+//!
+//! ```text
+//! y = sum_g rot_g( sum_(i, b) w_(g,i,b) rot_b(x_i) )
+//! ```
+//!
+//! The rotations of an input share its digits, and their sums of products stay modulo q P: one division by P for each
+//! giant step's second half, one for the result, and none for the baby steps; the last is also the rescale (Bossuat,
+//! Mouchet, Troncoso-Pastoriza, Hubaux, "Efficient bootstrapping for approximate homomorphic encryption with non-sparse
+//! keys", EUROCRYPT 2021, algorithm 6). With c limbs, k special primes, D digits, I inputs and G giant steps other than
+//! zero this takes I (c + D (c + k) - c) + G (c + k + D (c + k)) + 2 (c + k) transforms, however many baby steps.
+
+use std::collections::BTreeMap;
+
+use phineus_kernel::ntt32::pointwise;
+
+use super::cipher::{Ciphertext, Factor};
+use super::keys::RotationKey;
+use super::poly::Poly;
+use super::switch::{Decomposed, Pair, sum_products};
+use super::{Evaluator, SlotsError, noise};
+
+/// All products that one giant step rotates together.
+#[derive(Debug, Clone)]
+pub struct Giant<'f> {
+    /// g.
+    pub rotation: u32,
+    /// The products.
+    pub terms: Vec<Term<'f>>,
+}
+
+/// A product `factor rot_rotation(input)`.
+#[derive(Debug, Clone, Copy)]
+pub struct Term<'f> {
+    /// Index among the inputs.
+    pub input: usize,
+    /// b.
+    pub rotation: u32,
+    /// w, of the level of the inputs.
+    pub factor: &'f Factor,
+}
+
+impl Evaluator {
+    /// The sum above, rescaled. All inputs have one level.
+    ///
+    /// # Errors
+    /// [`SlotsError::Params`], [`SlotsError::NotLinear`], [`SlotsError::LevelMismatch`], [`SlotsError::ScaleMismatch`],
+    /// [`SlotsError::Rotation`], [`SlotsError::MissingKey`], [`SlotsError::KeyLevel`], [`SlotsError::Exhausted`],
+    /// [`SlotsError::Overflow`]; [`SlotsError::Count`] without a term or for an input that does not exist.
+    pub fn linear(&self, inputs: &[&Ciphertext], giants: &[Giant<'_>]) -> Result<Ciphertext, SlotsError> {
+        let program = Program::check(self, inputs, giants)?;
+        let sums = program.baby_steps()?;
+        program.giant_steps(sums)
+    }
+}
+
+/// A checked sum.
+struct Program<'a> {
+    evaluator: &'a Evaluator,
+    inputs: Vec<[&'a Poly; 2]>,
+    giants: &'a [Giant<'a>],
+    /// For every giant step its key; none for zero.
+    giant_keys: Vec<Option<&'a RotationKey>>,
+    /// (input, b) with its key; none for zero.
+    babies: BTreeMap<(usize, u32), Option<&'a RotationKey>>,
+    /// Level, scale and bounds of the sum before the division.
+    result: Ciphertext,
+}
+
+impl<'a> Program<'a> {
+    fn check(
+        evaluator: &'a Evaluator,
+        inputs: &[&'a Ciphertext],
+        giants: &'a [Giant<'a>],
+    ) -> Result<Self, SlotsError> {
+        let params = evaluator.params();
+        let none = SlotsError::Count { what: "terms of a linear map", expected: 1, got: 0 };
+        let (Some(first), Some(any)) = (inputs.first(), giants.iter().flat_map(|g| &g.terms).next()) else {
+            return Err(none);
+        };
+        let (level, scale) = (first.level, any.factor.scale);
+        let key = |rotation: u32| match rotation {
+            0 => Ok(None),
+            _ => evaluator.keys.rotation(rotation, level).map(Some),
+        };
+        let (mut babies, mut giant_keys) = (BTreeMap::new(), Vec::with_capacity(giants.len()));
+        let switch_error = evaluator.switch_error(level)?;
+        let giant_error = switch_error + noise::division_of_second(params.slots());
+        let mut result =
+            Ciphertext { scale: first.scale * scale, magnitude: 0.0, error: 0.0, ..evaluator.shell(first) };
+        for giant in giants {
+            giant_keys.push(key(giant.rotation)?);
+            if giant.rotation != 0 {
+                result.error += giant_error / result.scale;
+            }
+            for &Term { input, rotation, factor } in &giant.terms {
+                let got = inputs.len();
+                let x = *inputs.get(input).ok_or(SlotsError::Count {
+                    what: "inputs",
+                    expected: input + 1,
+                    got,
+                })?;
+                if factor.params != *params {
+                    return Err(SlotsError::Params);
+                }
+                if let Some(right) = [x.level, factor.level].into_iter().find(|&l| l != level) {
+                    return Err(SlotsError::LevelMismatch { left: level, right });
+                }
+                if x.scale != first.scale || factor.scale != scale {
+                    return Err(SlotsError::ScaleMismatch {
+                        left: first.scale.log2(),
+                        right: x.scale.log2(),
+                    });
+                }
+                babies.insert((input, rotation), key(rotation)?);
+                let error = x.error + if rotation == 0 { 0.0 } else { switch_error / x.scale };
+                result.magnitude += x.magnitude * factor.magnitude;
+                result.error += factor.magnitude * error + (x.magnitude + error) * factor.error;
+            }
+        }
+        let inputs = inputs.iter().map(|x| evaluator.linear_parts(x)).collect::<Result<_, _>>()?;
+        Ok(Self { evaluator, inputs, giants, giant_keys, babies, result })
+    }
+
+    /// The inner sums modulo q P, one pair per giant step.
+    fn baby_steps(&self) -> Result<Vec<Pair>, SlotsError> {
+        let params = self.evaluator.params();
+        let (n, limbs) = (params.slots(), params.limbs(self.result.level)?);
+        let basis = params.basis(limbs, true);
+        let lift = &params.level(self.result.level)?.down;
+        let rotates = |input| self.babies.keys().any(|&(i, rotation)| i == input && rotation != 0);
+        let digits = self.inputs.iter().enumerate().map(|(i, [_, c1])| {
+            rotates(i).then(|| Decomposed::of_values(params, c1, self.result.level)).transpose()
+        });
+        let digits = digits.collect::<Result<Vec<_>, _>>()?;
+        let mut values: Vec<Vec<Vec<u32>>> =
+            digits.iter().map(|d| vec![vec![0; n]; d.as_ref().map_or(0, Decomposed::count)]).collect();
+        let mut sums: Vec<Pair> =
+            self.giants.iter().map(|_| [(); 2].map(|()| Poly::zero(n, basis.len()))).collect();
+        let mut rotated: BTreeMap<(usize, u32), [Vec<u32>; 2]> =
+            self.babies.keys().map(|&key| (key, [vec![0; n], vec![0; n]])).collect();
+        let (mut scratch, mut product) = (vec![0; n], [vec![0; n], vec![0; n]]);
+        for (limb, &index) in basis.iter().enumerate() {
+            let modulus = params.plans()[index].modulus();
+            for (digits, values) in digits.iter().zip(&mut values) {
+                if let Some(digits) = digits {
+                    digits.values(limb, &mut scratch, values);
+                }
+            }
+            for ((&(input, rotation), key), image) in self.babies.iter().zip(rotated.values_mut()) {
+                let [c0, c1] = self.inputs[input];
+                match (key, &digits[input]) {
+                    (Some(key), Some(digits)) => {
+                        let [p0, p1] = &mut product;
+                        p0.fill(0);
+                        p1.fill(0);
+                        digits.accumulate(&key.key, limb, index, &values[input], [p0, p1]);
+                        if limb < limbs {
+                            pointwise::scale_acc(modulus, p0, c0.limb(limb), lift.product_mod(index));
+                        }
+                        image
+                            .iter_mut()
+                            .zip([p0, p1])
+                            .for_each(|(image, p)| key.automorphism.apply(p, image));
+                    }
+                    _ if limb < limbs => {
+                        debug_assert_eq!(rotation, 0, "only the identity has no key");
+                        for (image, part) in image.iter_mut().zip([c0, c1]) {
+                            image.copy_from_slice(part.limb(limb));
+                            pointwise::scale(modulus, image, lift.product_mod(index));
+                        }
+                    }
+                    // P times anything vanishes modulo the primes of P.
+                    _ => image.iter_mut().for_each(|image| image.fill(0)),
+                }
+            }
+            for (giant, sum) in self.giants.iter().zip(&mut sums) {
+                let factors: Vec<&[u32]> = giant.terms.iter().map(|t| t.factor.poly.limb(limb)).collect();
+                let images: Vec<[&[u32]; 2]> = giant
+                    .terms
+                    .iter()
+                    .map(|t| {
+                        let [a, b] = &rotated[&(t.input, t.rotation)];
+                        [&a[..], &b[..]]
+                    })
+                    .collect();
+                let [s0, s1] = sum;
+                sum_products(modulus, [s0.limb_mut(limb), s1.limb_mut(limb)], &factors, &images);
+            }
+        }
+        Ok(sums)
+    }
+
+    /// Rotates and adds the inner sums, and divides.
+    fn giant_steps(self, sums: Vec<Pair>) -> Result<Ciphertext, SlotsError> {
+        let params = self.evaluator.params();
+        let (n, limbs) = (params.slots(), params.limbs(self.result.level)?);
+        let (basis, level) = (params.basis(limbs, true), params.level(self.result.level)?);
+        let mut total: Pair = [(); 2].map(|()| Poly::zero(n, basis.len()));
+        let (mut values, mut scratch) = (vec![vec![0; n]; level.groups.len()], vec![0; n]);
+        let (mut image, mut switched) = (vec![0; n], [vec![0; n], vec![0; n]]);
+        for (key, [sum0, mut sum1]) in self.giant_keys.iter().zip(sums) {
+            let Some(key) = key else {
+                total
+                    .iter_mut()
+                    .zip([sum0, sum1])
+                    .for_each(|(t, s)| t.add_assign(&s, params.plans(), &basis));
+                continue;
+            };
+            let mut coefficients = Poly::zero(n, basis.len());
+            for (limb, &index) in basis.iter().enumerate() {
+                params.plans()[index].inverse(sum1.limb_mut(limb), coefficients.limb_mut(limb));
+            }
+            level.down.apply_to_coefficients(params.plans(), &mut coefficients, &basis, limbs);
+            let digits = Decomposed::of_coefficients(params, &coefficients, self.result.level)?;
+            for (limb, &index) in basis.iter().enumerate() {
+                let modulus = params.plans()[index].modulus();
+                digits.values(limb, &mut scratch, &mut values);
+                let [s0, s1] = &mut switched;
+                s0.copy_from_slice(sum0.limb(limb));
+                s1.fill(0);
+                digits.accumulate(&key.key, limb, index, &values, [s0, s1]);
+                for (total, switched) in total.iter_mut().zip(&switched) {
+                    key.automorphism.apply(switched, &mut image);
+                    pointwise::add_assign(modulus, total.limb_mut(limb), &image);
+                }
+            }
+        }
+        let by = level.both.as_ref().ok_or(self.evaluator.exhausted())?;
+        let below = self.result.level - 1;
+        self.evaluator.divide(total, by, below, self.result)
+    }
+}
