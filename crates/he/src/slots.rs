@@ -27,6 +27,7 @@
 //! CKKS decryptions reveal their noise: see [`Decrypted`].
 
 mod cipher;
+mod combine;
 mod convert;
 mod encrypt;
 mod error;

@@ -353,7 +353,7 @@ impl Evaluator {
 }
 
 /// Fails if levels or scales differ.
-fn check_match(left: (usize, f64), right: (usize, f64)) -> Result<(), SlotsError> {
+pub(crate) fn check_match(left: (usize, f64), right: (usize, f64)) -> Result<(), SlotsError> {
     if left.0 != right.0 {
         return Err(SlotsError::LevelMismatch { left: left.0, right: right.0 });
     }

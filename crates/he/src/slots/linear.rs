@@ -43,12 +43,20 @@ pub struct Term<'f> {
 impl Evaluator {
     /// The sum above, rescaled. All inputs have one level.
     ///
+    /// `gain` is a bound on `sum |w_(g,i,b)|` over the products that meet in one slot of y, the largest l1 norm of a row of
+    /// the matrix; by default the sum of the largest weights of all plaintexts, which exceeds it by far.
+    ///
     /// # Errors
     /// [`SlotsError::Params`], [`SlotsError::NotLinear`], [`SlotsError::LevelMismatch`], [`SlotsError::ScaleMismatch`],
     /// [`SlotsError::Rotation`], [`SlotsError::MissingKey`], [`SlotsError::KeyLevel`], [`SlotsError::Exhausted`],
     /// [`SlotsError::Overflow`]; [`SlotsError::Count`] without a term or for an input that does not exist.
-    pub fn linear(&self, inputs: &[&Ciphertext], giants: &[Giant<'_>]) -> Result<Ciphertext, SlotsError> {
-        let program = Program::check(self, inputs, giants)?;
+    pub fn linear(
+        &self,
+        inputs: &[&Ciphertext],
+        giants: &[Giant<'_>],
+        gain: Option<f64>,
+    ) -> Result<Ciphertext, SlotsError> {
+        let program = Program::check(self, inputs, giants, gain)?;
         let sums = program.baby_steps()?;
         program.giant_steps(sums)
     }
@@ -72,6 +80,7 @@ impl<'a> Program<'a> {
         evaluator: &'a Evaluator,
         inputs: &[&'a Ciphertext],
         giants: &'a [Giant<'a>],
+        gain: Option<f64>,
     ) -> Result<Self, SlotsError> {
         let params = evaluator.params();
         let none = SlotsError::Count { what: "terms of a linear map", expected: 1, got: 0 };
@@ -86,6 +95,8 @@ impl<'a> Program<'a> {
         let (mut babies, mut giant_keys) = (BTreeMap::new(), Vec::with_capacity(giants.len()));
         let switch_error = evaluator.switch_error(level)?;
         let giant_error = switch_error + noise::division_of_second(params.slots());
+        // Bounds on the slots of inputs and on the errors of their rotations; the sum of the largest weights.
+        let (mut worst, mut largest) = ([0.0_f64; 2], 0.0);
         let mut result =
             Ciphertext { scale: first.scale * scale, magnitude: 0.0, error: 0.0, ..evaluator.shell(first) };
         for giant in giants {
@@ -113,11 +124,15 @@ impl<'a> Program<'a> {
                     });
                 }
                 babies.insert((input, rotation), key(rotation)?);
-                let error = x.error + if rotation == 0 { 0.0 } else { switch_error / x.scale };
-                result.magnitude += x.magnitude * factor.magnitude;
-                result.error += factor.magnitude * error + (x.magnitude + error) * factor.error;
+                let error = x.error + switch_error / x.scale;
+                worst = [worst[0].max(x.magnitude), worst[1].max(error)];
+                largest += factor.magnitude;
+                result.error += (x.magnitude + error) * factor.error;
             }
         }
+        let gain = gain.unwrap_or(largest).min(largest);
+        result.magnitude = gain * worst[0];
+        result.error += gain * worst[1];
         let inputs = inputs.iter().map(|x| evaluator.linear_parts(x)).collect::<Result<_, _>>()?;
         Ok(Self { evaluator, inputs, giants, giant_keys, babies, result })
     }

@@ -7,7 +7,7 @@
 //! uniform on [-1/2, 1/2], independent per coefficient, v = 1/12, as is usual: of polynomials that multiply s it is so
 //! because they are pseudo-random, of messages and weights it is a heuristic.
 //!
-//! **Secret.** The slots of s are at most [`secret_bound`] in absolute value; the key generator sees to it.
+//! **Secret.** The slots of s are at most `secret_bound` in absolute value; the key generator sees to it.
 //!
 //! **Division** of (c_0, c_1) by D, in rescaling and after key switches: rounding errors t_0 + t_1 s. Given s, a slot is
 //! sub-Gaussian with parameter (n/6)(1 + secret_bound^2).
@@ -15,7 +15,7 @@
 //! **Key switching** adds (sum_g d_g e_g) / P, with digits d_g uniform up to D_g / 2 (they are pseudo-random) and fresh
 //! e_g. A slot is a sum of k products of two independent sub-Gaussian variables with parameters n D^2 / 6 and 21 n. For
 //! such products of parameter one, E exp(l X Y) <= (1 - l^2)^(-1/2), hence by Chernoff's bound the sum exceeds t with
-//! probability at most `2 exp(-l t) (1 - l^2)^(-k/2)` for every 0 < l < 1; [`product_tail`] is the t that makes it 2^-55.
+//! probability at most `2 exp(-l t) (1 - l^2)^(-k/2)` for every 0 < l < 1; `product_tail` is the t that makes it 2^-55.
 //!
 //! **Operations.** Bounds add up (no independence is assumed between ciphertexts). For a product,
 //! `(m + e)(m' + e') = m m' + (m e' + m' e + e e')`, with public bounds on |m| and |m'|.

@@ -188,8 +188,11 @@ fn rotations() {
     }
 }
 
+/// g, and (i, b, w) of every term.
+type ClearGiant = (u32, Vec<(usize, u32, Vec<f64>)>);
+
 /// `sum_g rot_g(sum w rot_b(x_i))` in the clear.
-fn linear_clear(inputs: &[&[f64]], plan: &[(u32, Vec<(usize, u32, Vec<f64>)>)]) -> Vec<f64> {
+fn linear_clear(inputs: &[&[f64]], plan: &[ClearGiant]) -> Vec<f64> {
     let n = inputs[0].len();
     let mut sum = vec![0.0; n];
     for (giant, terms) in plan {
@@ -214,6 +217,9 @@ fn linear_maps() {
             (0..).zip([(0, 0), (0, 1), (0, 2), (0, 3), (1, 0), (1, 3)]).map(baby).collect::<Vec<_>>()
         };
         let plan = vec![(0, terms(1)), (4, terms(2)), (1024, terms(3))];
+        let weights = plan.iter().flat_map(|(g, terms)| terms.iter().map(|(.., w)| rotated(w, *g as usize)));
+        let gain = weights.fold(vec![0.0; n], |sum, w| zip(&sum, &w, |s, w| s + w.abs()));
+        let gain = gain.into_iter().fold(0.0, f64::max);
         for level in [4, 3, 1] {
             let encode = |w: &Vec<f64>| pair.params.factor(w, level).unwrap();
             let factors: Vec<Vec<_>> =
@@ -228,11 +234,31 @@ fn linear_maps() {
                 })
                 .collect();
             let (a, b) = (pair.encrypt(&x, level), pair.encrypt(&y, level));
-            let result = pair.evaluator.linear(&[&a, &b], &giants).unwrap();
+            let result = pair.evaluator.linear(&[&a, &b], &giants, Some(gain)).unwrap();
             assert_eq!((result.level(), result.scale()), (level - 1, pair.params.scale(level - 1).unwrap()));
             pair.expect(&result, &linear_clear(&[&x, &y], &plan), 60.0);
         }
     }
+}
+
+#[test]
+fn weighted_sums_of_ciphertexts() {
+    let mut pair = Pair::new(&literal(12, 1), &[]);
+    let n = pair.params.slots();
+    let inputs: Vec<_> = (0..3).map(|i| random(n, 0.4, 20 + i)).collect();
+    let ciphers: Vec<_> = inputs.iter().map(|x| pair.encrypt(x, 1)).collect();
+    let ciphers: Vec<_> = ciphers.iter().collect();
+    let weights = [0.5, -1.0, 0.25, 0.0, 1.0, -0.125, 1.5, 1.5, 1.5, -1.0, 0.0, 0.0, 0.0, 0.0, 1.0];
+    let sums = pair.evaluator.combine(&ciphers, &weights).unwrap();
+    assert_eq!(sums.len(), 5);
+    for (row, sum) in weights.chunks(3).zip(&sums) {
+        let clear = |j: usize| row.iter().zip(&inputs).map(|(w, x)| w * x[j]).sum();
+        pair.expect(sum, &(0..n).map(clear).collect::<Vec<f64>>(), 40.0);
+        assert_eq!((sum.level(), sum.scale()), (0, pair.params.scale(0).unwrap()));
+    }
+    let wrong = pair.evaluator.combine(&ciphers, &weights[1..]).err();
+    assert!(matches!(wrong, Some(SlotsError::Count { .. })));
+    assert!(pair.evaluator.combine(&ciphers, &[f64::NAN; 3]).is_err());
 }
 
 #[test]
@@ -246,7 +272,7 @@ fn chains_with_two_primes_per_step() {
     let square = pair.evaluator.square(&a).unwrap();
     let factor = pair.params.factor(&x, 1).unwrap();
     let giants = [Giant { rotation: 5, terms: vec![Term { input: 0, rotation: 0, factor: &factor }] }];
-    let cube = pair.evaluator.linear(&[&square], &giants).unwrap();
+    let cube = pair.evaluator.linear(&[&square], &giants, None).unwrap();
     let expected = rotated(&x.iter().map(|v| v * v * v).collect::<Vec<_>>(), 5);
     pair.expect(&cube, &expected, 60.0);
 

@@ -211,6 +211,62 @@ wide! {
     }
 }
 
+/// Outputs of [`weighted_sums`] that are made together.
+pub const SUMS: usize = 4;
+/// Residues of one tile of [`weighted_sums`].
+const TILE: usize = 32;
+/// Products below 2^56 that a word of 64 bits holds.
+const TERMS: usize = 256;
+
+wide! {
+    /// `out_o = sum_i weights_o,i inputs_i`, all in [0, p), weights in Montgomery form: four rows of a product of matrices.
+    ///
+    /// # Panics
+    /// If the lengths of inputs and outputs differ, or there is not one weight per input and row.
+    pub fn weighted_sums(
+        modulus: &Modulus,
+        weights: [&[u32]; SUMS],
+        inputs: &[&[u32]],
+        out: &mut [&mut [u32]; SUMS],
+    ) {
+        let len = out[0].len();
+        assert!(weights.iter().all(|w| w.len() == inputs.len()), "one weight per input");
+        assert!(inputs.iter().all(|x| x.len() == len) && out.iter().all(|o| o.len() == len), "operands of one length");
+        let tiles = len - len % TILE;
+        for start in (0..tiles).step_by(TILE) {
+            let mut totals = [[0_u32; TILE]; SUMS];
+            for first in (0..inputs.len()).step_by(TERMS) {
+                let last = inputs.len().min(first + TERMS);
+                let mut sums = [[0_u64; TILE]; SUMS];
+                for i in first..last {
+                    let x: &[u32] = &inputs[i][start..start + TILE];
+                    for o in 0..SUMS {
+                        let w = u64::from(weights[o][i]);
+                        for j in 0..TILE {
+                            sums[o][j] += u64::from(x[j]) * w;
+                        }
+                    }
+                }
+                for (totals, sums) in totals.iter_mut().zip(&sums) {
+                    for (total, &sum) in totals.iter_mut().zip(sums) {
+                        *total = modulus.add(*total, modulus.mul_montgomery(modulus.reduce(sum), 1));
+                    }
+                }
+            }
+            for (out, totals) in out.iter_mut().zip(&totals) {
+                out[start..start + TILE].copy_from_slice(totals);
+            }
+        }
+        for j in tiles..len {
+            for (out, weights) in out.iter_mut().zip(weights) {
+                out[j] = inputs.iter().zip(weights).fold(0, |sum, (x, &w)| {
+                    modulus.add(sum, modulus.mul_montgomery(x[j], w))
+                });
+            }
+        }
+    }
+}
+
 /// [`extend`] for a known number of digits.
 #[inline(always)]
 fn extend_from<const D: usize>(modulus: &Modulus, digits: [&[i32]; D], weights: [u32; D], out: &mut [i32]) {

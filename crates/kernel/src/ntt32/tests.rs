@@ -209,3 +209,28 @@ fn digits_extend_exactly() {
         assert!(sum.unsigned_abs() < r && mr.reduce_i64((*sum).into()) == expected);
     }
 }
+
+#[test]
+fn weighted_sums_are_matrix_products() {
+    let p = primes(28, 1 << 13, 1)[0];
+    let m = Modulus::new(p).unwrap();
+    let mut rng = StdRng::seed_from_u64(7);
+    for (n, count) in [(32, 1), (100, 257), (31, 3), (64, 600)] {
+        let inputs: Vec<_> =
+            (0..count).map(|i| if i % 2 == 0 { vec![p - 1; n] } else { random(&mut rng, p, n) }).collect();
+        let weights: Vec<_> =
+            (0..4).map(|o| if o == 0 { vec![p - 1; count] } else { random(&mut rng, p, count) }).collect();
+        let mut out = vec![vec![0; n]; 4];
+        let inputs: Vec<&[u32]> = inputs.iter().map(|x| &x[..]).collect();
+        let rows = [0, 1, 2, 3].map(|o| &weights[o][..]);
+        let [a, b, c, d] = &mut out[..] else { unreachable!() };
+        pointwise::weighted_sums(&m, rows, &inputs, &mut [a, b, c, d]);
+        for (o, out) in out.iter().enumerate() {
+            for (j, &v) in out.iter().enumerate() {
+                let sum =
+                    (0..count).fold(0, |sum, i| m.add(sum, m.mul_montgomery(inputs[i][j], weights[o][i])));
+                assert_eq!(v, sum, "output {o}, {j} of {n}, {count} terms");
+            }
+        }
+    }
+}
