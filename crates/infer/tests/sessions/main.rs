@@ -4,6 +4,7 @@
 
 mod bad_peer;
 mod bulk;
+mod client_garbler;
 mod end_to_end;
 mod hello;
 mod limits;
