@@ -87,6 +87,14 @@ impl Ciphertext {
         self
     }
 
+    /// States a better bound on the error than operations derive, for instance because the errors that are added up are
+    /// independent; it is up to the caller that it holds.
+    #[must_use]
+    pub fn with_error(mut self, error: f64) -> Self {
+        self.error = error;
+        self
+    }
+
     /// Parameters.
     #[must_use]
     pub fn params(&self) -> &Arc<Params> {
