@@ -1,6 +1,7 @@
 //! What can go wrong between two parties: each layer wraps the one below.
 
 use phineus_he::HeError;
+use phineus_mpc::compare::CompareError;
 use phineus_mpc::gc::GcError;
 use phineus_net::ChannelError;
 use thiserror::Error;
@@ -21,6 +22,9 @@ pub enum ProtocolError {
     /// Garbling refused its arguments.
     #[error("garbling: {0}")]
     Gc(#[from] GcError),
+    /// Comparison refused its arguments, or its peer misbehaved.
+    #[error("comparison: {0}")]
+    Compare(#[from] CompareError),
     /// The model has no plan.
     #[error("plan: {0}")]
     Plan(#[from] PlanError),

@@ -41,6 +41,14 @@ impl Seed {
         words
     }
 
+    /// Uniform ring words: the client's mask of the maxima of layer `node`, between two comparisons.
+    #[must_use]
+    pub(crate) fn pool(&self, node: usize, bits: u32, len: usize) -> Vec<u32> {
+        let mut words = vec![0; len];
+        Prg::from_seed32(&self.derive(b"pool", node)).fill_u32(bits, &mut words);
+        words
+    }
+
     /// Seed of the garbler's input labels of layer `node`.
     #[must_use]
     pub(crate) fn labels(&self, node: usize) -> InputSeed {

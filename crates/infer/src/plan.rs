@@ -25,6 +25,7 @@ mod encryption;
 mod nonlinear;
 mod offer;
 mod options;
+mod ot;
 mod stack;
 
 use circuits::Circuits;
@@ -33,6 +34,7 @@ pub use encryption::LinearPlan;
 pub use nonlinear::{GarbledLayer, NonLinear};
 pub use offer::{NotOffered, Offer, Wishes};
 pub use options::{Engine, Link, Options, Rounding, Transfers, UnknownName};
+pub use ot::OtLayer;
 pub use stack::Stack;
 
 /// Why a model has no private plan.
@@ -144,18 +146,15 @@ impl Plan {
     ///
     /// # Errors
     /// [`PlanError`] naming the layer that cannot be run.
-    pub fn new(public: Public, options: &Options) -> Result<Self, PlanError> {
+    pub fn new(mut public: Public, options: &Options) -> Result<Self, PlanError> {
+        public.graph.validate()?;
+        let Options { engine, rounding, .. } = *options;
+        match (engine, rounding) {
+            (Engine::Delphi | Engine::ClientGarbler, Rounding::Exact) => {}
+            (Engine::Ot, _) => ot::widen(&mut public.graph, rounding),
+            _ => return Err(unsupported("options", &format!("{engine} has no {rounding} rounding"))),
+        }
         let graph = &public.graph;
-        graph.validate()?;
-        if options.engine == Engine::Ot {
-            return Err(unsupported("options", &format!("no engine {}", options.engine)));
-        }
-        if options.rounding != Rounding::Exact {
-            return Err(unsupported(
-                "options",
-                &format!("{} has no {} rounding", options.engine, options.rounding),
-            ));
-        }
         let places: u64 = graph.nodes.iter().map(places).sum();
         if places > MAX_PLACES {
             return Err(PlanError::TooLarge {
@@ -183,14 +182,21 @@ impl Plan {
                     return Err(unsupported(&this.name, "a linear layer directly behind another one"));
                 }
                 Op::Act(act) => {
-                    Choice::NonLinear(NonLinear::garbled(circuits.act(&public, node, act)?, options.engine))
+                    let by_transfers = match engine {
+                        Engine::Ot => OtLayer::new(graph, node, act, rounding),
+                        _ => None,
+                    };
+                    Choice::NonLinear(match by_transfers {
+                        Some(layer) => NonLinear::Ot(layer),
+                        None => NonLinear::garbled(circuits.act(&public, node, act)?, engine),
+                    })
                 }
                 _ => Choice::Local,
             });
         }
         let argmax = match graph.reveal {
             Reveal::Logits => None,
-            Reveal::ArgMax => Some(NonLinear::garbled(circuits.argmax(&public)?, options.engine)),
+            Reveal::ArgMax => Some(NonLinear::garbled(circuits.argmax(&public)?, engine)),
         };
         let mut plan = Self {
             choices,
@@ -270,7 +276,12 @@ impl Plan {
     /// Those that the server garbles.
     pub(crate) fn server_garbled(&self) -> impl Iterator<Item = &GarbledLayer> {
         self.nonlinear()
-            .filter_map(|l| if let NonLinear::ServerGarbles(layer) = l { Some(layer) } else { None })
+            .filter_map(|layer| if let NonLinear::ServerGarbles(layer) = layer { Some(layer) } else { None })
+    }
+
+    /// Those by oblivious transfer.
+    pub(crate) fn by_transfers(&self) -> impl Iterator<Item = &OtLayer> {
+        self.nonlinear().filter_map(|layer| if let NonLinear::Ot(layer) = layer { Some(layer) } else { None })
     }
 
     /// Those that the client garbles.
@@ -418,6 +429,8 @@ pub fn op_name(op: &Op) -> &'static str {
         Op::Slice { .. } => "slice",
         Op::Reshape => "reshape",
         Op::Transpose { .. } => "transpose",
+        Op::Select { .. } => "select",
+        Op::Merge { .. } => "merge",
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod act_cg;
 pub(crate) mod act_gc;
+pub(crate) mod act_ot;
 pub(crate) mod linear_he;
 pub(crate) mod script;
 
@@ -27,6 +28,10 @@ pub(crate) fn predict(plan: &Plan, stock: [usize; 2], report: &mut Report) {
     let mut script = Script::new(*plan.directions(), stock);
     let layers: Vec<_> = plan.server_garbled().collect();
     for (layer, cost) in layers.iter().zip(act_gc::predict_offline(&layers, &mut script)) {
+        report.layers[layer.node].offline += cost;
+    }
+    let layers: Vec<_> = plan.by_transfers().collect();
+    for (layer, cost) in layers.iter().zip(act_ot::predict_offline(&layers, &mut script)) {
         report.layers[layer.node].offline += cost;
     }
     let layers: Vec<_> = plan.client_garbled().collect();
@@ -63,6 +68,7 @@ fn predict_online(plan: &Plan, report: &mut Report) {
 fn predict_nonlinear(layer: &NonLinear, script: &mut Script) {
     match layer {
         NonLinear::ServerGarbles(layer) => act_gc::predict_online(layer, script),
+        NonLinear::Ot(layer) => act_ot::predict_online(layer, script),
         NonLinear::ClientGarbles(layer) => act_cg::predict_online(layer, script),
     }
 }

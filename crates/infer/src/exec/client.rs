@@ -12,7 +12,7 @@ use crate::local;
 use crate::masks::Seed;
 use crate::plan::{Choice, LinearLayer, LinearPlan, NonLinear, Plan};
 use crate::protocol::linear_he::ClientKeys;
-use crate::protocol::{act_cg, act_gc, linear_he};
+use crate::protocol::{act_cg, act_gc, act_ot, linear_he};
 use crate::report::Cost;
 
 /// The masked input.
@@ -117,7 +117,19 @@ pub(crate) async fn nonlinear(
             garbled.push(evaluator);
         }
     }
-    // 5. What the client garbles.
+    // 5. What is compared by oblivious transfer.
+    let layers: Vec<_> = plan.by_transfers().collect();
+    let mut records = Vec::new();
+    if !layers.is_empty() {
+        let inputs: Vec<_> = layers.iter().map(|layer| share(layer.input)).collect();
+        let prepared =
+            act_ot::prepare_client(channel, &layers, &inputs, &seed, transfers.both()?, rng).await?;
+        for (layer, (record, cost)) in layers.iter().zip(prepared) {
+            costs[layer.node] += cost;
+            records.push(record);
+        }
+    }
+    // 6. What the client garbles.
     let layers: Vec<_> = plan.client_garbled().collect();
     let (mut decodings, mut delta) = (Vec::new(), None);
     if !layers.is_empty() {
@@ -131,9 +143,11 @@ pub(crate) async fn nonlinear(
             decodings.push(decoding);
         }
     }
-    let (mut garbled, mut decodings) = (garbled.into_iter(), decodings.into_iter());
+    let (mut garbled, mut records, mut decodings) =
+        (garbled.into_iter(), records.into_iter(), decodings.into_iter());
     let layers = plan.nonlinear().map(|layer| match layer {
         NonLinear::ServerGarbles(_) => garbled.next().map(ClientLayer::Evaluator),
+        NonLinear::Ot(_) => records.next().map(ClientLayer::Ot),
         NonLinear::ClientGarbles(_) => decodings.next().map(ClientLayer::Garbler),
     });
     let layers = layers.collect::<Option<_>>().ok_or(ProtocolError::Material)?;
@@ -218,6 +232,11 @@ async fn nonlinear_online(
                 bits => all.seed.mask(layer.node, bits, layer.instances),
             };
             act_gc::evaluator(channel, layer, tweak, material, &Zeroizing::new(mask)).await
+        }
+        (NonLinear::Ot(layer), ClientLayer::Ot(record)) => {
+            let mask = Zeroizing::new(all.seed.mask(layer.node, layer.mask_bits, layer.instances));
+            act_ot::client(channel, layer, record, &all.seed, &mask).await?;
+            Ok(Vec::new())
         }
         (NonLinear::ClientGarbles(layer), ClientLayer::Garbler(decoding)) => {
             let delta = all.delta.as_ref().ok_or(ProtocolError::Material)?;

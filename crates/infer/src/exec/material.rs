@@ -9,6 +9,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 use crate::ProtocolError;
 use crate::masks::Seed;
 use crate::plan::{NonLinear, Plan};
+use crate::protocol::act_ot::Record;
 use crate::protocol::{act_cg, act_gc};
 use crate::report::Cost;
 
@@ -34,6 +35,8 @@ pub(crate) struct ClientMaterial {
 pub(crate) enum ClientLayer {
     /// It evaluates what the server garbled.
     Evaluator(act_gc::EvaluatorLayer),
+    /// Correlations.
+    Ot(Record),
     /// It garbled: the decoding of what it learns, else nothing.
     Garbler(act_cg::GarblerLayer),
 }
@@ -42,6 +45,8 @@ pub(crate) enum ClientLayer {
 pub(crate) enum ServerLayer {
     /// It garbled: its share of the outputs.
     Garbler(Bits),
+    /// Correlations.
+    Ot(Record),
     /// It evaluates what the client garbled.
     Evaluator(act_cg::EvaluatorLayer),
 }
@@ -145,6 +150,7 @@ impl ClientLayer {
                 out.extend(&layer.tables);
                 out.extend(layer.decoding.iter().flat_map(Bits::as_bytes));
             }
+            Self::Ot(record) => out.extend_from_slice(record),
             Self::Garbler(decoding) => out.extend(decoding.iter().flat_map(Bits::as_bytes)),
         }
     }
@@ -155,6 +161,7 @@ impl ClientLayer {
                 let decoding = layer.decoding.as_ref().map_or(0, |bits| bits.as_bytes().len());
                 layer.labels.len() * Block::BYTES + layer.tables.len() + decoding
             }
+            Self::Ot(record) => record.len(),
             Self::Garbler(decoding) => decoding.as_ref().map_or(0, |bits| bits.as_bytes().len()),
         }
     }
@@ -172,6 +179,7 @@ impl ClientLayer {
                 let decoding = layer.reveals().then(|| reader.bits(layer.output_bits()));
                 Ok(Self::Garbler(decoding.transpose()?))
             }
+            NonLinear::Ot(layer) => Ok(Self::Ot(Zeroizing::new(reader.take(layer.client_bytes())?.to_vec()))),
         }
     }
 }
@@ -180,6 +188,7 @@ impl ServerLayer {
     fn append_to(&self, out: &mut Vec<u8>) {
         match self {
             Self::Garbler(bits) => out.extend(bits.as_bytes()),
+            Self::Ot(record) => out.extend_from_slice(record),
             Self::Evaluator(layer) => {
                 out.extend(layer.tweak.to_le_bytes());
                 out.extend(Block::as_bytes(&layer.labels));
@@ -192,6 +201,7 @@ impl ServerLayer {
     fn stored_bytes(&self) -> usize {
         match self {
             Self::Garbler(bits) => bits.as_bytes().len(),
+            Self::Ot(record) => record.len(),
             Self::Evaluator(layer) => {
                 let labels = layer.labels.len() * Block::BYTES;
                 16 + labels + layer.tables.len() + layer.corrections.as_bytes().len()
@@ -202,6 +212,7 @@ impl ServerLayer {
     fn read(reader: &mut Reader<'_>, layer: &NonLinear) -> Result<Self, ProtocolError> {
         match layer {
             NonLinear::ServerGarbles(layer) => Ok(Self::Garbler(reader.bits(layer.output_bits())?)),
+            NonLinear::Ot(layer) => Ok(Self::Ot(Zeroizing::new(reader.take(layer.server_bytes())?.to_vec()))),
             NonLinear::ClientGarbles(layer) => {
                 let tweak = u128::from_le_bytes(reader.array()?);
                 let labels = reader.take(layer.evaluator_bits() * Block::BYTES)?;

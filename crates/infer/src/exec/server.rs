@@ -14,7 +14,7 @@ use crate::local;
 use crate::masks::Seed;
 use crate::plan::{Choice, LinearPlan, NonLinear};
 use crate::protocol::linear_he::ServerKeys;
-use crate::protocol::{act_cg, act_gc, linear_he};
+use crate::protocol::{act_cg, act_gc, act_ot, linear_he};
 use crate::served::Served;
 
 /// The server's half of a pre-compute when the linear layers are done.
@@ -63,7 +63,17 @@ pub(crate) async fn nonlinear(
             garbled.push(bits);
         }
     }
-    // 5. What the client garbles.
+    // 5. What is compared by oblivious transfer.
+    let layers: Vec<_> = plan.by_transfers().collect();
+    let mut records = Vec::new();
+    if !layers.is_empty() {
+        let prepared = act_ot::prepare_server(channel, &layers, transfers.both()?, rng).await?;
+        for (layer, (record, cost)) in layers.iter().zip(prepared) {
+            cpu_seconds[layer.node] += cost.server_cpu_seconds;
+            records.push(record);
+        }
+    }
+    // 6. What the client garbles.
     let layers: Vec<_> = plan.client_garbled().collect();
     let mut tables = Vec::new();
     if !layers.is_empty() {
@@ -74,9 +84,11 @@ pub(crate) async fn nonlinear(
             tables.push(evaluator);
         }
     }
-    let (mut garbled, mut tables) = (garbled.into_iter(), tables.into_iter());
+    let (mut garbled, mut records, mut tables) =
+        (garbled.into_iter(), records.into_iter(), tables.into_iter());
     let layers = plan.nonlinear().map(|layer| match layer {
         NonLinear::ServerGarbles(_) => garbled.next().map(ServerLayer::Garbler),
+        NonLinear::Ot(_) => records.next().map(ServerLayer::Ot),
         NonLinear::ClientGarbles(_) => tables.next().map(ServerLayer::Evaluator),
     });
     let layers = layers.collect::<Option<_>>().ok_or(ProtocolError::Material)?;
@@ -160,6 +172,7 @@ async fn nonlinear_online(
             let delta = delta.ok_or(ProtocolError::Material)?;
             act_gc::garbler(channel, layer, delta, seed, &decoding, y).await
         }
+        (NonLinear::Ot(layer), ServerLayer::Ot(record)) => act_ot::server(channel, layer, &record, y).await,
         (NonLinear::ClientGarbles(layer), ServerLayer::Evaluator(mut material)) => {
             act_cg::evaluator(channel, layer, &mut material, y).await
         }

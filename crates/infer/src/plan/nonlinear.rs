@@ -6,6 +6,7 @@ use phineus_model::graph::NodeId;
 use phineus_mpc::gc::Circuit;
 
 use super::options::Engine;
+use super::ot::OtLayer;
 
 /// A non-linear layer, by the protocol that runs it: an activation, a rescale, a max-pool, or the arg-max at the end.
 ///
@@ -15,6 +16,8 @@ use super::options::Engine;
 pub enum NonLinear {
     /// The server garbles, the client evaluates (`protocol::act_gc`).
     ServerGarbles(GarbledLayer),
+    /// Comparison by oblivious transfer (`protocol::act_ot`).
+    Ot(OtLayer),
     /// The client garbles, the server evaluates (`protocol::act_cg`).
     ClientGarbles(GarbledLayer),
 }
@@ -56,6 +59,7 @@ impl NonLinear {
     pub fn node(&self) -> NodeId {
         match self {
             Self::ServerGarbles(layer) | Self::ClientGarbles(layer) => layer.node,
+            Self::Ot(layer) => layer.node,
         }
     }
 
@@ -64,6 +68,7 @@ impl NonLinear {
     pub fn input(&self) -> NodeId {
         match self {
             Self::ServerGarbles(layer) | Self::ClientGarbles(layer) => layer.input,
+            Self::Ot(layer) => layer.input,
         }
     }
 
@@ -72,6 +77,7 @@ impl NonLinear {
     pub fn instances(&self) -> usize {
         match self {
             Self::ServerGarbles(layer) | Self::ClientGarbles(layer) => layer.instances,
+            Self::Ot(layer) => layer.instances,
         }
     }
 
@@ -80,6 +86,7 @@ impl NonLinear {
     pub fn mask_bits(&self) -> u32 {
         match self {
             Self::ServerGarbles(layer) | Self::ClientGarbles(layer) => layer.mask_bits,
+            Self::Ot(layer) => layer.mask_bits,
         }
     }
 
@@ -88,6 +95,7 @@ impl NonLinear {
     pub fn client_bytes(&self) -> u64 {
         match self {
             Self::ServerGarbles(layer) => layer.client_bytes(),
+            Self::Ot(layer) => layer.client_bytes() as u64,
             Self::ClientGarbles(layer) => layer.garbler_bytes(),
         }
     }
@@ -96,6 +104,10 @@ impl NonLinear {
     pub(super) fn transfers(&self) -> [usize; 2] {
         match self {
             Self::ServerGarbles(layer) => [layer.evaluator_bits(), 0],
+            Self::Ot(layer) => layer
+                .runs()
+                .map(|run| layer.transfers(run.len()))
+                .fold([0; 2], |[a, b], [down, up]| [a + down, b + up]),
             Self::ClientGarbles(layer) => [0, layer.evaluator_bits()],
         }
     }
@@ -106,6 +118,7 @@ impl NonLinear {
         match self {
             Self::ServerGarbles(layer) if layer.reveals() => "argmax_gc",
             Self::ServerGarbles(_) => "act_gc",
+            Self::Ot(_) => "act_ot",
             Self::ClientGarbles(layer) if layer.reveals() => "argmax_cg",
             Self::ClientGarbles(_) => "act_cg",
         }
@@ -114,6 +127,7 @@ impl NonLinear {
     /// Everything that determines the layer's messages, for the plan's digest.
     pub(super) fn describe(&self) -> String {
         match self {
+            Self::Ot(layer) => format!("ot {} {} {:?}", layer.instances, layer.window, layer.relu.spec()),
             Self::ServerGarbles(layer) => format!("gc {}", layer.describe()),
             Self::ClientGarbles(layer) => format!("cg {}", layer.describe()),
         }

@@ -2,7 +2,7 @@
 //! plan foretells.
 
 use phineus_infer::packing::{CostModel, Packing, PackingError};
-use phineus_infer::plan::Plan;
+use phineus_infer::plan::{Engine, NonLinear, Options, Plan, Transfers};
 use phineus_infer::report::{Cost, Report};
 use phineus_infer::session::client::Session;
 use phineus_model::fixed::{Model, Op, Reveal};
@@ -31,11 +31,15 @@ fn plus(a: [u64; 3], b: [u64; 3]) -> [u64; 3] {
 /// What a session adds to the offline phase of its first pre-compute: the command, the keys of the parameter sets in use,
 /// the base transfers, the id at the end.
 fn first_offline(plan: &Plan) -> [u64; 3] {
-    plus(traffic(&plan.set_up_cost(plan.linear())), LATER_OFFLINE)
+    plus(traffic(&plan.set_up_cost(plan.linear())), later_offline(plan))
 }
 
-/// The same for a later one.
-const LATER_OFFLINE: [u64; 3] = [COMMAND, FRAME + 16, 0];
+/// The same for a later one. A client that garbles has the last word before the id, and waits for it.
+fn later_offline(plan: &Plan) -> [u64; 3] {
+    let garbles = plan.nonlinear().any(|layer| matches!(layer, NonLinear::ClientGarbles(_)));
+    [COMMAND, FRAME + 16, u64::from(garbles)]
+}
+
 /// What it adds before the input: the id of the pre-compute, and the word to go.
 const START: [u64; 3] = [COMMAND, FRAME, 1];
 
@@ -44,8 +48,8 @@ fn end(plan: &Plan) -> [u64; 3] {
     [0, FRAME + 16 + 16 * plan.rows() as u64, 0]
 }
 
-fn assert_as_foretold(plan: &Plan, report: &Report, session_offline: [u64; 3]) {
-    let predicted = plan.predicted();
+fn assert_as_foretold(plan: &Plan, stock: [usize; 2], report: &Report, session_offline: [u64; 3]) {
+    let predicted = plan.predicted_with(stock);
     let rows = report.layers.len();
     assert_eq!(rows, plan.rows());
     assert_eq!(rows, predicted.layers.len());
@@ -79,12 +83,14 @@ async fn assert_exact(session: &mut Session, model: &Model, seeds: impl Iterator
     let mut total = session.traffic();
     for (i, seed) in seeds.enumerate() {
         let x = input(model, seed);
+        let stock = session.stock();
         let prepared = session.prepare().await.unwrap();
         let stored = prepared.to_bytes().len() as u64;
         let inference = session.infer(prepared, &x).await.unwrap();
         assert_eq!(inference.values, reference::run(model, &x).unwrap(), "{}, input {seed}", model.name);
         let report = inference.report;
-        assert_as_foretold(&plan, &report, if i == 0 { first_offline(&plan) } else { LATER_OFFLINE });
+        let extra = if i == 0 { first_offline(&plan) } else { later_offline(&plan) };
+        assert_as_foretold(&plan, stock, &report, extra);
         assert_eq!(report.client.stored_bytes, stored);
         assert!(report.server.stored_bytes > 0);
         // Nothing crosses the connection that no row accounts for.
@@ -96,7 +102,11 @@ async fn assert_exact(session: &mut Session, model: &Model, seeds: impl Iterator
 }
 
 async fn in_memory(model: Model, inputs: u64) {
-    let host = Host::of([model.clone()]);
+    under(&Options::default(), model, inputs).await;
+}
+
+async fn under(options: &Options, model: Model, inputs: u64) {
+    let host = Host::of_options(options, [model.clone()]);
     let (mut session, server) = host.connect().await;
     assert_exact(&mut session, &model, 0..inputs).await;
     session.close().await.unwrap();
@@ -109,6 +119,29 @@ async fn in_memory(model: Model, inputs: u64) {
 async fn every_pattern_is_exact_and_moves_the_bytes_foretold() {
     for model in nets::patterns() {
         in_memory(model, 4).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_engine_is_exact_and_moves_the_bytes_foretold() {
+    for engine in Engine::ALL {
+        let options = Options::of(*engine);
+        for model in nets::patterns() {
+            under(&options, model, 2).await;
+        }
+        for reveal in [Reveal::Logits, Reveal::ArgMax] {
+            under(&options, nets::dense_only(3, reveal), 2).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn silent_transfers_serve_every_engine() {
+    for engine in Engine::ALL {
+        let options = Options { transfers: Transfers::Silent, ..Options::of(*engine) };
+        let models = nets::patterns();
+        let model = models.into_iter().find(|m| m.name == "overlapping maxima").unwrap();
+        under(&options, model, 3).await;
     }
 }
 

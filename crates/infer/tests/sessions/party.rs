@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use phineus_infer::ProtocolError;
-use phineus_infer::plan::{Options, Plan, Wishes};
+use phineus_infer::plan::{Offer, Options, Plan, Rounding, Wishes};
 use phineus_infer::served::{Catalogue, Served};
 use phineus_infer::session::client::{Prepared, Request, Session};
 use phineus_infer::session::server::{self, Summary};
@@ -24,9 +24,23 @@ pub(crate) struct Host {
 
 impl Host {
     pub(crate) fn new(models: impl IntoIterator<Item = Model>, store: Arc<dyn Store>) -> Self {
-        let mut catalogue = Catalogue::default();
+        Self::under(&Options::default(), models, store)
+    }
+
+    /// With plans for these options, which is all that is served.
+    pub(crate) fn under(
+        options: &Options,
+        models: impl IntoIterator<Item = Model>,
+        store: Arc<dyn Store>,
+    ) -> Self {
+        let mut catalogue = Catalogue::new(Offer {
+            engines: vec![options.engine],
+            roundings: vec![options.rounding],
+            links: vec![options.link],
+            transfers: options.transfers,
+        });
         for model in models {
-            catalogue.add(Served::new(model, &Options::default(), 1 << 26).unwrap()).unwrap();
+            catalogue.add(Served::new(model, options, 1 << 26).unwrap()).unwrap();
         }
         Self { catalogue: Arc::new(catalogue), store }
     }
@@ -36,9 +50,20 @@ impl Host {
         Self::new(models, Arc::new(MemoryStore::new(1000)))
     }
 
+    /// With plans for these options, in memory.
+    pub(crate) fn of_options(options: &Options, models: impl IntoIterator<Item = Model>) -> Self {
+        Self::under(options, models, Arc::new(MemoryStore::new(1000)))
+    }
+
     /// The plan of the only model.
     pub(crate) fn plan(&self) -> Arc<Plan> {
-        self.catalogue.find("", &Wishes::default()).unwrap().plan().clone()
+        self.catalogue.find("", &self.wishes()).unwrap().plan().clone()
+    }
+
+    /// What a client says that takes whatever there is.
+    fn wishes(&self) -> Wishes {
+        let rounding = self.catalogue.offer().roundings.first().copied();
+        Wishes { rounding: rounding.filter(|r| *r != Rounding::Exact), ..Wishes::default() }
     }
 
     /// Serves one session in a task of its own.
@@ -53,7 +78,8 @@ impl Host {
     pub(crate) async fn connect(&self) -> (Session, JoinHandle<Result<Summary, ProtocolError>>) {
         let (client, server) = mem::pair();
         let server = self.serve(server);
-        (connect(client, "", None).await.unwrap(), server)
+        let request = Request { wishes: self.wishes(), ..Request::default() };
+        (Session::connect(client, &request, &mut generator()).await.unwrap(), server)
     }
 
     /// Prepares and infers in a session of its own; the result.
