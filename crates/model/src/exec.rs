@@ -101,6 +101,10 @@ impl Graph {
                 x.iter().map(|v| coefficients.iter().rev().fold(0.0, |sum, c| sum * v + c)).collect()
             }
             Op::Add => x.iter().zip(&values[node.inputs[1]]).map(|(a, b)| a + b).collect(),
+            Op::Where { mask } => {
+                let pairs = x.iter().zip(&values[node.inputs[1]]).enumerate();
+                pairs.map(|(i, (a, b))| if mask.contains(i) { *a } else { *b }).collect()
+            }
             Op::Mul => product(x, &values[node.inputs[1]]),
             Op::Concat => {
                 let parts: Vec<&[f32]> = node.inputs.iter().map(|&id| &values[id][..]).collect();

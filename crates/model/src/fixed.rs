@@ -23,7 +23,7 @@ pub use interval::{Interval, Margin, bits_for};
 pub(crate) use validate::check_companions;
 pub use validate::{Fault, GraphError, limits};
 
-use crate::graph::{Conv, Node, NodeId, Window};
+use crate::graph::{Conv, Mask, Node, NodeId, Window};
 
 /// What a value means and where it lives.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -182,6 +182,17 @@ pub enum Op {
     Transpose {
         /// A permutation.
         perm: Vec<usize>,
+    },
+    /// Some elements of a value in order, as a flat value. With [`Op::Merge`], layers whose elements have different
+    /// activations are split, so that each part is an [`Act`].
+    Select {
+        /// Which elements, at least one.
+        mask: Mask,
+    },
+    /// Two flat values as one: the elements of the set from the first, the others from the second, each in order.
+    Merge {
+        /// Which elements of the result, at least one and not all.
+        mask: Mask,
     },
 }
 

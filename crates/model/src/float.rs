@@ -1,6 +1,6 @@
 //! The network as the ONNX file means it, in 32-bit floating point.
 
-use crate::graph::{Conv, Node, NodeId, Window};
+use crate::graph::{Conv, Mask, Node, NodeId, Window};
 
 mod builder;
 mod shape;
@@ -73,6 +73,12 @@ pub enum Op {
     Transpose {
         /// A permutation.
         perm: Vec<usize>,
+    },
+    /// The elements of the set from the first value, the others from the second: a layer whose elements have
+    /// different activations.
+    Where {
+        /// Which elements, at least one and not all.
+        mask: Mask,
     },
 }
 

@@ -2,6 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+mod mask;
+
+pub use mask::Mask;
+
 /// Index of a node; the value it names is the node's one output.
 pub type NodeId = usize;
 

@@ -15,6 +15,7 @@
 
 mod arithmetic;
 mod attributes;
+mod choice;
 mod error;
 mod export;
 mod fold;

@@ -10,6 +10,7 @@ pub mod concat;
 pub mod im2col;
 pub mod pad;
 pub mod pool;
+pub mod select;
 pub mod slice;
 pub mod transpose;
 

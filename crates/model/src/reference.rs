@@ -177,6 +177,8 @@ pub fn additive(op: &Op, read: &[&[u32]], shape: &[usize]) -> Vec<u32> {
         (Op::Slice { ranges }, _) => op::slice::run(x, shape, ranges),
         (Op::Reshape, _) => x.to_vec(),
         (Op::Transpose { perm }, _) => op::transpose::run(x, shape, perm),
+        (Op::Select { mask }, _) => op::select::run(x, mask),
+        (Op::Merge { mask }, _) => op::select::merge([x, read.get(1).copied().unwrap_or_default()], mask),
         _ => Vec::new(),
     }
 }

@@ -201,6 +201,40 @@ fn numbers() {
 }
 
 #[test]
+fn parts_of_a_layer() {
+    let select = |m: &Model| find(m, |op| matches!(op, Op::Select { .. }));
+    let merge = |m: &Model| find(m, |op| matches!(op, Op::Merge { .. }));
+    let with = |m: &mut Model, at: usize, bits: &[bool]| {
+        if let Op::Select { mask } | Op::Merge { mask } = &mut m.graph.nodes[at].op {
+            *mask = Mask::new(bits);
+        }
+        at
+    };
+    let len = 64;
+    let selected = |bits: &[bool]| fault(|m| with(m, select(m), bits));
+    // Of a shorter value, of nothing, of another number of elements.
+    for bits in [vec![true; len - 1], vec![false; len], vec![true; len]] {
+        assert_eq!(selected(&bits), Fault::Shape);
+    }
+    let merged = |bits: &[bool]| fault(|m| with(m, merge(m), bits));
+    for bits in [vec![true; len + 1], vec![false; len], vec![true; len]] {
+        assert_eq!(merged(&bits), Fault::Shape);
+    }
+    let swapped = fault(|m| {
+        let at = merge(m);
+        m.graph.nodes[at].inputs.reverse();
+        at
+    });
+    assert_eq!(swapped, Fault::Shape);
+    let lonely = fault(|m| {
+        let at = merge(m);
+        m.graph.nodes[at].inputs.pop();
+        at
+    });
+    assert_eq!(lonely, Fault::Inputs);
+}
+
+#[test]
 fn weights() {
     let first = |change: fn(&mut Weights)| fault(|m| (change(&mut m.weights[0]), linear(m)).1);
     assert_eq!(first(|layer| layer.weights.push(0)), Fault::WeightLength);
@@ -308,6 +342,9 @@ fn mutate(graph: &mut Graph, node: usize, field: usize, value: usize) {
             _ => ranges[at / 3 % 3].2 = value,
         },
         Op::Transpose { perm } => perm[at % 3] = value,
+        Op::Select { mask } | Op::Merge { mask } => {
+            *mask = Mask::new(&(0..value.min(200)).map(|i| (i + at).is_multiple_of(2)).collect::<Vec<_>>());
+        }
     }
 }
 

@@ -357,6 +357,7 @@ fn arity(node: &Node<Op>) -> bool {
         Op::Input => node.inputs.is_empty(),
         Op::Add { shifts } => !node.inputs.is_empty() && shifts.len() == node.inputs.len(),
         Op::Concat => !node.inputs.is_empty(),
+        Op::Merge { .. } => node.inputs.len() == 2,
         _ => node.inputs.len() == 1,
     }
 }
@@ -387,6 +388,14 @@ fn has_shape(op: &Op, inputs: &[&[usize]], output: &[usize]) -> bool {
         Op::Slice { ranges } => same(op::slice::shape(inputs[0], ranges)),
         Op::Reshape => op::elements(inputs[0]) == op::elements(output),
         Op::Transpose { perm } => same(op::transpose::shape(inputs[0], perm)),
+        Op::Select { mask } => {
+            let kept = op::elements(inputs[0]).and_then(|len| op::select::kept(mask, len));
+            same(kept.map(|kept| vec![kept]))
+        }
+        Op::Merge { mask } => match (inputs, op::elements(output)) {
+            (&[&[first], &[second]], Some(len)) => op::select::merges(mask, [first, second], len),
+            _ => false,
+        },
     }
 }
 

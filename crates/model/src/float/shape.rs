@@ -90,6 +90,12 @@ pub(super) fn infer(before: &[Node<Op>], op: &Op, inputs: &[NodeId]) -> Result<V
             (coefficients.len() >= 3).then(|| x.to_vec()).ok_or("a polynomial has degree two at least")
         }
         (Op::Add, [x, y]) => (x == y).then(|| x.to_vec()).ok_or("added values are of one shape"),
+        (Op::Where { mask }, [x, y]) => {
+            let len = op::elements(x).filter(|_| x == y).unwrap_or_default();
+            let kept = op::select::kept(mask, len).filter(|&kept| kept < len);
+            kept.map(|_| x.to_vec())
+                .ok_or("a choice by element needs two values of one shape and a mask of it")
+        }
         (Op::Mul, [x, y]) => product(x, y).ok_or("factors are of one shape, or one of them is [c, 1, 1]"),
         (Op::AvgPool { window, .. } | Op::MaxPool(window), [[c, h, w]]) => {
             let sides = window.kernel.iter().chain(&window.stride).chain(&window.pads);

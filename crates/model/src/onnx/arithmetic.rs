@@ -8,6 +8,7 @@
 use std::rc::Rc;
 
 use super::attributes::Reason;
+use super::choice;
 use super::import::{Importer, Value, input, output_name, reason_of};
 use super::proto::NodeProto;
 use super::tensor::Tensor;
@@ -70,6 +71,10 @@ enum Side {
 
 impl<'a> Importer<'a> {
     pub(super) fn add(&mut self, node: &'a NodeProto) -> Result<Value, Reason> {
+        if let (Value::Masked(x, mask), Value::Masked(y, rest)) = (self.value(node, 0)?, self.value(node, 1)?)
+        {
+            return self.halves(node, (x, mask), (y, &rest));
+        }
         match self.sides(node)? {
             (Side::Value(x), Side::Value(y)) if x.of == y.of => Ok(x.plus(&y.coefficients).into()),
             (Side::Value(_), Side::Value(_)) => self.join(node, Op::Add),
@@ -113,8 +118,8 @@ impl<'a> Importer<'a> {
                 self.push(node, Op::Mul, &[a, b])
             }
             (Side::Value(x), Side::Scalar(c)) | (Side::Scalar(c), Side::Value(x)) => Ok(x.times(&[c]).into()),
-            (Side::Value(_), Side::Tensor(c)) => self.affine(node, 0, &c, |c| (c, 0.0)),
-            (Side::Tensor(c), Side::Value(_)) => self.affine(node, 1, &c, |c| (c, 0.0)),
+            (Side::Value(_), Side::Tensor(c)) => self.mul_constant(node, 0, &c),
+            (Side::Tensor(c), Side::Value(_)) => self.mul_constant(node, 1, &c),
             _ => Err("both sides are constant".to_owned()),
         }
     }
@@ -171,11 +176,11 @@ impl<'a> Importer<'a> {
         self.builder.push(name, op, &[of]).map_err(reason_of)
     }
 
-    fn sides(&self, node: &'a NodeProto) -> Result<(Side, Side), Reason> {
+    fn sides(&mut self, node: &'a NodeProto) -> Result<(Side, Side), Reason> {
         Ok((self.side(node, 0)?, self.side(node, 1)?))
     }
 
-    fn side(&self, node: &'a NodeProto, index: usize) -> Result<Side, Reason> {
+    fn side(&mut self, node: &'a NodeProto, index: usize) -> Result<Side, Reason> {
         Ok(match self.value(node, index)? {
             Value::Node(id) => Side::Value(Polynomial::identity(id)),
             Value::Polynomial(polynomial) => Side::Value(polynomial),
@@ -184,6 +189,7 @@ impl<'a> Importer<'a> {
                 Some(c) if tensor.shape.len() <= self.partner_axes(node, index) => Side::Scalar(c),
                 _ => Side::Tensor(tensor),
             },
+            Value::Masked(..) => Side::Value(Polynomial::identity(self.operand(node, index)?)),
             Value::Head(..) => {
                 return Err("only the end of the network may follow a softmax or arg-max".to_owned());
             }
@@ -193,7 +199,9 @@ impl<'a> Importer<'a> {
     /// Number of axes, with the batch, of the other input of a binary node.
     fn partner_axes(&self, node: &'a NodeProto, index: usize) -> usize {
         match self.value(node, 1 - index.min(1)) {
-            Ok(Value::Node(id) | Value::Polynomial(Polynomial { of: id, .. })) => self.shape(id).len() + 1,
+            Ok(Value::Node(id) | Value::Masked(id, _) | Value::Polynomial(Polynomial { of: id, .. })) => {
+                self.shape(id).len() + 1
+            }
             _ => 0,
         }
     }
@@ -218,6 +226,15 @@ impl<'a> Importer<'a> {
             return Ok(Value::Node(id));
         }
         self.affine(node, side, constant, |c| (1.0, c))
+    }
+
+    /// A factor per channel; zeros and ones for every element are a mask.
+    fn mul_constant(&mut self, node: &'a NodeProto, side: usize, factor: &Tensor) -> Result<Value, Reason> {
+        let id = self.operand(node, side)?;
+        match choice::mask(factor, self.shape(id)) {
+            Some(mask) => Ok(Value::Masked(id, mask)),
+            None => self.affine(node, side, factor, |c| (c, 0.0)),
+        }
     }
 
     /// `scale x + shift` with both from the constant of each channel.

@@ -102,6 +102,12 @@ impl Writer {
             Op::Poly { coefficients } => self.polynomial(&x, &y, coefficients),
             Op::Add => self.push("Add", &all, &y, Vec::new()),
             Op::Mul => self.push("Mul", &all, &y, Vec::new()),
+            Op::Where { mask } => {
+                let bits: Vec<u8> = (0..node.len()).map(|i| mask.contains(i).into()).collect();
+                let condition = self.tensor(&format!("{y}.mask"), &node.shape, data_type::BOOL, bits);
+                let all: Vec<&str> = std::iter::once(condition.as_str()).chain(all).collect();
+                self.push("Where", &all, &y, Vec::new());
+            }
             Op::Concat => self.push("Concat", &all, &y, vec![int("axis", 1)]),
             Op::AvgPool { window, count_pad } => {
                 let mut attributes = window_attributes(window);

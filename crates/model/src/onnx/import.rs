@@ -12,7 +12,7 @@ use super::fold;
 use super::proto::{GraphProto, ModelProto, NodeProto, ValueInfo, data_type};
 use super::tensor::Tensor;
 use crate::float::{Builder, Graph, GraphError, Head, MAX_ELEMENTS, Op};
-use crate::graph::NodeId;
+use crate::graph::{Mask, NodeId};
 
 /// Reads a network.
 ///
@@ -58,6 +58,8 @@ pub(super) enum Value {
     Polynomial(Polynomial),
     /// A value behind a softmax or arg-max.
     Head(NodeId, Head),
+    /// A value of which all elements but those of a set are zero: one half of a choice by element.
+    Masked(NodeId, Mask),
 }
 
 /// The state of the walk.
@@ -144,6 +146,7 @@ impl<'a> Importer<'a> {
             "BatchNormalization" => self.batch_normalization(node),
             "Relu" => self.relu(node),
             "Clip" => self.clip(node),
+            "Where" => self.choice(node),
             "Add" => self.add(node),
             "Sub" => self.sub(node),
             "Mul" => self.mul(node),
@@ -189,7 +192,7 @@ impl<'a> Importer<'a> {
     fn full_shape(&self, node: &'a NodeProto) -> Result<Vec<usize>, Reason> {
         match self.value(node, 0)? {
             Value::Constant(tensor) => Ok(tensor.shape.clone()),
-            Value::Node(id) | Value::Polynomial(Polynomial { of: id, .. }) => {
+            Value::Node(id) | Value::Masked(id, _) | Value::Polynomial(Polynomial { of: id, .. }) => {
                 Ok(std::iter::once(1).chain(self.shape(id).iter().copied()).collect())
             }
             Value::Head(..) => Err("only the end of the network may follow a softmax or arg-max".to_owned()),
@@ -254,6 +257,12 @@ impl<'a> Importer<'a> {
             Some(Value::Constant(_)) => Err(format!("`{name}` is a constant where a value is expected")),
             Some(Value::Head(..)) => {
                 Err("only the end of the network may follow a softmax or arg-max".to_owned())
+            }
+            Some(Value::Masked(id, mask)) => {
+                let (id, mask) = (*id, mask.clone());
+                let id = self.masked(name, id, &mask)?;
+                self.values.insert(name, Value::Node(id));
+                Ok(id)
             }
             None => Err(unknown(name)),
         }

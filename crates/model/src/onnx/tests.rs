@@ -7,7 +7,7 @@ use super::import::import_within;
 use super::proto::*;
 use super::*;
 use crate::float::{Builder, Graph, Head, Op};
-use crate::graph::{Conv, Window};
+use crate::graph::{Conv, Mask, Window};
 
 /// A file with one input `x`, these nodes and constants, and the last node's output as result.
 struct File {
@@ -366,10 +366,54 @@ fn sampler() -> Graph {
     let sl = b.push("sl", Op::Slice { ranges: vec![(1, 9, 2), (0, h, 1), (2, w, 3)] }, &[pads]).unwrap();
     let t = b.push("t", Op::Transpose { perm: vec![2, 0, 1] }, &[sl]).unwrap();
     let n = b.node(t).unwrap().len();
+    let r = b.push("r", Op::Clip { lo: 0.0, hi: f32::INFINITY }, &[t]).unwrap();
+    let mask = Mask::new(&(0..n).map(|i| i % 5 == 2).collect::<Vec<_>>());
+    let t = b.push("w", Op::Where { mask }, &[r, t]).unwrap();
     let f = b.reshape("f", t, &[n]).unwrap();
     let dense = Op::Linear { conv: Conv::dense(n, 3), weights: vec![0.25; 3 * n], bias: vec![1.0; 3] };
     let d = b.push("d", dense, &[f]).unwrap();
     b.finish(d, Head::ArgMax).unwrap()
+}
+
+#[test]
+fn choices_by_element() {
+    let bits = [1.0, 0.0, 0.0, 1.0, 1.0, 0.0];
+    let mask = Mask::new(&bits.map(|bit| bit == 1.0));
+    let (relu, line) = (Op::Clip { lo: 0.0, hi: f32::INFINITY }, poly(&[0.0, 0.0, 1.0]));
+    let file = || {
+        let rest: Vec<f32> = bits.iter().map(|bit| 1.0 - bit).collect();
+        let file = File::new(&[1, 2, 3, 1]).reals("m", &[1, 2, 3, 1], &bits).reals("rest", &[2, 3, 1], &rest);
+        file.node("Relu", &["x"], "r").node("Mul", &["x", "x"], "s")
+    };
+    let expected = [relu.clone(), line.clone(), Op::Where { mask: mask.clone() }];
+    let halves = |file: File| file.node("Mul", &["m", "r"], "a").node("Mul", &["s", "rest"], "b");
+    assert_eq!(halves(file()).node("Add", &["a", "b"], "y").ops(), expected);
+    let with_one = file().reals("one", &[], &[1.0]).node("Sub", &["one", "m"], "off");
+    let with_one = with_one.node("Mul", &["m", "r"], "a").node("Mul", &["s", "off"], "b");
+    assert_eq!(with_one.node("Add", &["a", "b"], "y").ops(), expected);
+    assert_eq!(file().node("Where", &["m", "r", "s"], "y").ops(), expected);
+    // The other order has the other mask; an identity is the value itself.
+    let swapped = halves(file()).node("Add", &["b", "a"], "y").ops();
+    assert_eq!(swapped[2], Op::Where { mask: mask.complement(6) });
+    let linear = file().node("Where", &["m", "r", "x"], "y").import().unwrap();
+    assert_eq!((&linear.nodes[2].op, &linear.nodes[2].inputs), (&Op::Where { mask }, &vec![1, 0]));
+    assert_eq!(linear.run(&[-1.0, -2.0, 3.0, 4.0, -5.0, 6.0]).unwrap(), [0.0, -2.0, 3.0, 4.0, 0.0, 6.0]);
+    // A mask of everything chooses nothing.
+    let all = file().reals("all", &[2, 3, 1], &[1.0; 6]).node("Where", &["all", "r", "s"], "y").ops();
+    assert_eq!(all, [relu, line]);
+    // Everything else is named.
+    assert!(halves(file()).node("Add", &["a", "a"], "y").reason().contains("complete"));
+    assert!(halves(file()).node("Add", &["a", "x"], "y").reason().contains("mask"));
+    assert!(halves(file()).node("Relu", &["a"], "y").reason().contains("mask"));
+    assert!(file().node("Where", &["m", "r", "m"], "y").reason().contains("constant"));
+    assert!(file().node("Where", &["x", "r", "s"], "y").reason().contains("constant"));
+    let wide = file().reals("w", &[2], &[1.0, 0.0]).node("Where", &["w", "r", "s"], "y");
+    assert!(wide.reason().contains("one per element"));
+    let half = file().reals("h", &[2, 3, 1], &[0.5; 6]).node("Where", &["h", "r", "s"], "y");
+    assert!(half.reason().contains("one per element"));
+    // Zeros and ones times the features of a flat value are factors.
+    let flat = File::new(&[1, 3]).reals("m", &[3], &[1.0, 0.0, 1.0]).node("Mul", &["x", "m"], "y");
+    assert_eq!(flat.ops(), [Op::Affine { scale: vec![1.0, 0.0, 1.0], shift: vec![0.0; 3] }]);
 }
 
 #[test]

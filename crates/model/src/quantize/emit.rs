@@ -103,6 +103,8 @@ fn operation(
         Kind::Slice(ranges) => Op::Slice { ranges: ranges.clone() },
         Kind::Reshape => Op::Reshape,
         Kind::Transpose(perm) => Op::Transpose { perm: perm.clone() },
+        Kind::Select(mask) => Op::Select { mask: mask.clone() },
+        Kind::Merge(mask) => Op::Merge { mask: mask.clone() },
     })
 }
 

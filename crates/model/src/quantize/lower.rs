@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use super::QuantizeError;
 use crate::float::{Graph, Op};
-use crate::graph::{Conv, Node, NodeId, Window};
+use crate::graph::{Conv, Mask, Node, NodeId, Window};
 use crate::op;
 
 /// What an activation computes after its maximum.
@@ -15,6 +15,17 @@ pub(super) enum Function {
     Clip { lo: f64, hi: f64 },
     /// `c[0] + c[1] x + c[2] x^2`.
     Quadratic([f64; 3]),
+}
+
+impl Function {
+    /// Whether no result is negative, if no argument is or whatever the arguments are.
+    fn is_natural(&self, of_natural: bool) -> bool {
+        match *self {
+            Self::Clip { lo, .. } => lo >= 0.0 || of_natural,
+            // The discriminant: a parabola that opens upwards and has at most one zero.
+            Self::Quadratic([c0, c1, c2]) => c1 * c1 <= 4.0 * c2 * c0 && c2 > 0.0,
+        }
+    }
 }
 
 /// An integer operation without its numbers.
@@ -30,6 +41,8 @@ pub(super) enum Kind<'a> {
     Slice(Vec<(usize, usize, usize)>),
     Reshape,
     Transpose(Vec<usize>),
+    Select(Mask),
+    Merge(Mask),
 }
 
 /// How a value may be read.
@@ -120,21 +133,9 @@ impl<'a> Lowering<'a> {
                 let conv = Conv { input, groups: channels, ..Conv::dense(channels, channels) };
                 self.linear(id, Kind::Linear { conv, weights: scale.into(), bias: shift.into() }, x)
             }
-            Op::Clip { lo, hi } => {
-                Ok(self.activation(id, first, Function::Clip { lo: f64::from(*lo), hi: f64::from(*hi) }))
-            }
-            Op::Poly { coefficients } => {
-                let degree = coefficients.iter().rposition(|&c| c != 0.0).unwrap_or(0);
-                if degree > 2 {
-                    return Err(unsupported(&format!(
-                        "a polynomial of degree {degree}; at most 2 is supported"
-                    )));
-                }
-                if coefficients.iter().any(|c| !c.is_finite()) {
-                    return Err(QuantizeError::NotFinite { node: node.name.clone() });
-                }
-                let c = |i: usize| coefficients.get(i).map_or(0.0, |&c| f64::from(c));
-                Ok(self.activation(id, first, Function::Quadratic([c(0), c(1), c(2)])))
+            Op::Clip { .. } | Op::Poly { .. } => {
+                let function = self.function(id)?;
+                Ok(self.activation(id, first, function))
             }
             Op::MaxPool(window) => {
                 if self.waits_for_activation(id) {
@@ -162,6 +163,13 @@ impl<'a> Lowering<'a> {
                 Ok(self.push(id, Kind::Add, operands, Class::Wide, natural))
             }
             Op::Mul => Err(unsupported("a product of two values is not supported")),
+            Op::Where { mask } => {
+                let rest = mask.complement(node.len());
+                let first = self.part(id, 1, first, mask.clone())?;
+                let operands = vec![first, self.part(id, 2, node.inputs[1], rest)?];
+                let natural = operands.iter().all(|&x| self.pieces[x].natural);
+                Ok(self.push(id, Kind::Merge(mask.clone()), operands, Class::Narrow, natural))
+            }
             Op::Concat => {
                 let operands: Vec<usize> =
                     node.inputs.iter().map(|&input| self.narrow(self.value[input])).collect();
@@ -185,14 +193,70 @@ impl<'a> Lowering<'a> {
         Ok(self.push(id, kind, vec![x], Class::Wide, false))
     }
 
+    /// What the activation `id` computes.
+    fn function(&self, id: NodeId) -> Result<Function, QuantizeError> {
+        let node = &self.graph.nodes[id];
+        match &node.op {
+            Op::Poly { coefficients } => {
+                let degree = coefficients.iter().rposition(|&c| c != 0.0).unwrap_or(0);
+                if degree > 2 {
+                    let what = format!("a polynomial of degree {degree}; at most 2 is supported");
+                    return Err(QuantizeError::Unsupported { node: node.name.clone(), what });
+                }
+                if coefficients.iter().any(|c| !c.is_finite()) {
+                    return Err(QuantizeError::NotFinite { node: node.name.clone() });
+                }
+                let c = |i: usize| coefficients.get(i).map_or(0.0, |&c| f64::from(c));
+                Ok(Function::Quadratic([c(0), c(1), c(2)]))
+            }
+            Op::Clip { lo, hi } => Ok(Function::Clip { lo: f64::from(*lo), hi: f64::from(*hi) }),
+            _ => Ok(IDENTITY),
+        }
+    }
+
+    /// The elements of `mask` of the value of `input`, narrow, for the choice `id`: an activation reads the chosen
+    /// elements only.
+    fn part(&mut self, id: NodeId, part: u8, input: NodeId, mask: Mask) -> Result<usize, QuantizeError> {
+        let before = through_activation(self.graph, input);
+        let function = self.function(input)?;
+        let x = self.value[before];
+        let Piece { class, natural, .. } = self.pieces[x];
+        let name = format!("{}/{part}", self.graph.nodes[id].name);
+        let selected = self.flat(before, &name, Kind::Select(mask), x, class, natural);
+        if before == input && class == Class::Narrow {
+            return Ok(selected);
+        }
+        let natural = function.is_natural(natural);
+        let kind = Kind::Act { max_pool: None, function };
+        let piece = self.flat(id, &name, kind, selected, Class::Narrow, natural);
+        self.pieces[piece].before = before;
+        Ok(piece)
+    }
+
+    /// A piece of one input that is a flat value with as many elements as the set of a [`Kind::Select`], or as the
+    /// input.
+    fn flat(
+        &mut self,
+        source: NodeId,
+        name: &str,
+        kind: Kind<'a>,
+        x: usize,
+        class: Class,
+        natural: bool,
+    ) -> usize {
+        let len = if let Kind::Select(mask) = &kind { mask.count() } else { self.pieces[x].node.len() };
+        let suffix = if let Kind::Select(_) = &kind { "/select" } else { "" };
+        let piece = self.push(source, kind, vec![x], class, natural);
+        let node = &mut self.pieces[piece].node;
+        node.name = format!("{name}{suffix}");
+        node.shape = vec![len];
+        piece
+    }
+
     fn activation(&mut self, id: NodeId, before: NodeId, function: Function) -> usize {
         let x = self.value[before];
         let max_pool = self.pooled.iter().find(|(pooled, _)| *pooled == before).map(|&(_, window)| window);
-        let natural = match function {
-            Function::Clip { lo, .. } => lo >= 0.0 || self.pieces[x].natural,
-            // The discriminant: a parabola that opens upwards and has at most one zero.
-            Function::Quadratic([c0, c1, c2]) => c1 * c1 <= 4.0 * c2 * c0 && c2 > 0.0,
-        };
+        let natural = function.is_natural(self.pieces[x].natural);
         let piece = self.push(id, Kind::Act { max_pool, function }, vec![x], Class::Narrow, natural);
         self.pieces[piece].before = before;
         piece
@@ -237,7 +301,7 @@ impl<'a> Lowering<'a> {
         let needed = |reader: &NodeId| self.readers[*reader] > 0 || *reader == self.graph.output;
         let mut readers =
             (id + 1..self.graph.nodes.len()).filter(needed).map(|reader| &self.graph.nodes[reader]);
-        let reader = readers.find(|node| node.inputs.contains(&id));
+        let reader = readers.find(|node| read(self.graph, node).any(|input| input == id));
         self.readers[id] == 1
             && id != self.graph.output
             && reader.is_some_and(|node| matches!(node.op, Op::Clip { .. } | Op::Poly { .. }))
@@ -265,10 +329,24 @@ fn readers(graph: &Graph) -> Vec<usize> {
     let mut readers = vec![0; graph.nodes.len()];
     for (id, node) in graph.nodes.iter().enumerate().rev() {
         if id == graph.output || readers[id] > 0 {
-            node.inputs.iter().for_each(|&input| readers[input] += 1);
+            read(graph, node).for_each(|input| readers[input] += 1);
         }
     }
     readers
+}
+
+/// The values that a node reads: a choice by element reads what its activations read.
+fn read<'g>(graph: &'g Graph, node: &'g Node<Op>) -> impl Iterator<Item = NodeId> + 'g {
+    let chooses = matches!(node.op, Op::Where { .. });
+    node.inputs.iter().map(move |&input| if chooses { through_activation(graph, input) } else { input })
+}
+
+/// The argument of an activation; any other node itself.
+fn through_activation(graph: &Graph, id: NodeId) -> NodeId {
+    match (&graph.nodes[id].op, graph.nodes[id].inputs.first()) {
+        (Op::Clip { .. } | Op::Poly { .. }, Some(&argument)) => argument,
+        _ => id,
+    }
 }
 
 /// Whether every window of an average has the same divisor.

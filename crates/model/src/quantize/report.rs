@@ -55,5 +55,7 @@ fn name(op: &Op) -> &'static str {
         Op::Slice { .. } => "slice",
         Op::Reshape => "reshape",
         Op::Transpose { .. } => "transpose",
+        Op::Select { .. } => "select",
+        Op::Merge { .. } => "merge",
     }
 }

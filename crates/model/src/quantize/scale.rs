@@ -163,7 +163,13 @@ fn tie(skeleton: &Skeleton<'_>, ties: &mut Ties) -> Result<Vec<(usize, usize)>, 
                 places[id] = count * places[inputs[0]];
                 exact(id, inputs[0], 1.0 / count)?;
             }
-            Kind::Concat | Kind::Pad(_) | Kind::Slice(_) | Kind::Reshape | Kind::Transpose(_) => {
+            Kind::Concat
+            | Kind::Pad(_)
+            | Kind::Slice(_)
+            | Kind::Reshape
+            | Kind::Transpose(_)
+            | Kind::Select(_)
+            | Kind::Merge(_) => {
                 for &x in inputs {
                     places[id] = places[x];
                     exact(id, x, 1.0)?;

@@ -5,7 +5,7 @@ use std::f32::consts::PI;
 use super::*;
 use crate::fixed::{Act, Op};
 use crate::float::{Builder, Graph, Head, Op as Float};
-use crate::graph::{Conv, NodeId, Window};
+use crate::graph::{Conv, Mask, Node, NodeId, Window};
 use crate::reference;
 
 /// Deterministic numbers in [-1, 1).
@@ -145,7 +145,9 @@ pub(crate) fn every_operation() -> Model {
     let joined = net.push(Float::Concat, &[y, padded]);
     let turned = net.push(Float::Transpose { perm: vec![0, 2, 1] }, &[joined]);
     let z = net.conv(turned, 4, 1, 1);
+    let rectified = net.relu(z);
     let z = net.push(Float::Poly { coefficients: vec![0.1, 0.5, 0.25] }, &[z]);
+    let z = net.push(Float::Where { mask: every_third(64) }, &[rectified, z]);
     let mean = net.push(Float::AvgPool { window: window(2, 2, 0), count_pad: false }, &[z]);
     let graph = net.classes(mean, 3);
     let model = compile_with(
@@ -159,12 +161,64 @@ pub(crate) fn every_operation() -> Model {
 fn every_operation_occurs_once_at_least() {
     let model = every_operation();
     let names: Vec<&str> = report(&model).iter().map(|row| row.op).collect();
-    for op in
-        ["input", "convolution", "dense", "maximum", "quadratic", "add", "sum pool", "concat", "pad", "slice"]
-    {
+    for op in [
+        "input",
+        "convolution",
+        "dense",
+        "maximum",
+        "quadratic",
+        "add",
+        "sum pool",
+        "concat",
+        "pad",
+        "slice",
+        "select",
+        "merge",
+    ] {
         assert!(names.contains(&op), "{op} in {names:?}");
     }
     assert!(names.contains(&"transpose") && names.contains(&"reshape"));
+}
+
+fn every_third(len: usize) -> Mask {
+    Mask::new(&(0..len).map(|i| i % 3 == 1).collect::<Vec<_>>())
+}
+
+/// Rectifiers, lines and parabolas in one layer: each element is computed by its own activation and by no other.
+#[test]
+fn activations_by_element() {
+    let mut net = Net::new(&[2, 6, 6]);
+    let x = net.conv(0, 4, 3, 1);
+    let rectified = net.relu(x);
+    let line = net.push(Float::Where { mask: every_third(144) }, &[rectified, x]);
+    let x = net.conv(line, 4, 3, 1);
+    let rectified = net.relu(x);
+    let parabola = net.push(Float::Poly { coefficients: vec![0.1, 0.5, 0.25] }, &[x]);
+    let both = net.push(Float::Where { mask: every_third(144) }, &[parabola, rectified]);
+    let graph = net.classes(both, 4);
+    let model = follows(&graph, 0.03);
+    let acts: Vec<(usize, bool, i32)> = model
+        .graph
+        .nodes
+        .iter()
+        .filter_map(|node| match &node.op {
+            Op::Act(act) => Some((node.len(), act.quadratic.is_some(), act.rescale.lo)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(acts, [(48, false, 0), (96, false, -128), (48, true, -128), (96, false, 0)]);
+    assert_eq!(model.graph.linear_layers(), 3);
+    // A rectifier that something else reads as well is computed for all elements there.
+    let mut net = Net::new(&[2, 4, 4]);
+    let x = net.conv(0, 2, 3, 1);
+    let rectified = net.relu(x);
+    let chosen = net.push(Float::Where { mask: every_third(32) }, &[rectified, x]);
+    let sum = net.push(Float::Add, &[chosen, rectified]);
+    let graph = net.classes(sum, 3);
+    let model = follows(&graph, 0.03);
+    let lens: Vec<usize> =
+        model.graph.nodes.iter().filter(|n| matches!(n.op, Op::Act(_))).map(Node::len).collect();
+    assert_eq!(lens, [32, 11, 21, 32]);
 }
 
 #[test]

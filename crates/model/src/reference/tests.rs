@@ -71,6 +71,14 @@ fn element(model: &Model, id: usize, at: usize, values: &[Vec<i128>]) -> i128 {
             image(place(0, c), place(1, oy) as i64, place(2, ox) as i64).unwrap()
         }
         Op::Reshape => x(0)[at],
+        Op::Select { mask } => {
+            let kept: Vec<usize> = (0..x(0).len()).filter(|&i| mask.contains(i)).collect();
+            x(0)[kept[at]]
+        }
+        Op::Merge { mask } => {
+            let before = (0..at).filter(|&i| mask.contains(i) == mask.contains(at)).count();
+            x(usize::from(!mask.contains(at)))[before]
+        }
         Op::Transpose { perm } => {
             let mut index = [0; 3];
             for (axis, i) in perm.iter().zip([c, oy, ox]) {

@@ -80,7 +80,6 @@ fn part(
 
 fn name(op: &Op) -> &'static str {
     match op {
-        Op::Input => "input",
         Op::Linear { .. } => "linear layer",
         Op::Act(Act { max_pool: Some(_), .. }) => "maximum",
         Op::Act(_) => "rectifier",
@@ -89,7 +88,7 @@ fn name(op: &Op) -> &'static str {
         Op::Concat => "concatenation",
         Op::Pad { .. } => "padding",
         Op::Slice { .. } => "slice",
-        Op::Reshape => "reshape",
         Op::Transpose { .. } => "transpose",
+        _ => "operation",
     }
 }

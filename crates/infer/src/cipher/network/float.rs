@@ -52,7 +52,6 @@ fn part(node: &Node<Op>, input: &[usize]) -> Result<Option<Part>, NetworkError> 
 
 fn name(op: &Op) -> &'static str {
     match op {
-        Op::Input => "input",
         Op::Linear { .. } => "linear layer",
         Op::Affine { .. } => "affine map",
         Op::Clip { .. } => "clip",
@@ -64,7 +63,7 @@ fn name(op: &Op) -> &'static str {
         Op::MaxPool(_) => "maximum",
         Op::Pad { .. } => "padding",
         Op::Slice { .. } => "slice",
-        Op::Reshape => "reshape",
         Op::Transpose { .. } => "transpose",
+        _ => "operation",
     }
 }
