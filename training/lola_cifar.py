@@ -25,8 +25,7 @@ BATCH = 256
 HELD_OUT = 2000
 MAPS = 83
 MEAN = [0.4914, 0.4822, 0.4465]
-SCALES = [256, 512, 512]
-LEVELS = 8
+LEVELS, WEIGHT_BITS = 8, [8, 8, 8]
 
 
 def network() -> SquareNet:
@@ -77,7 +76,9 @@ def main() -> None:
     print(f"{accuracy(net, *validation):.2f} % validation")
 
     test, test_labels = read_cifar_jpeg(options.data, "test")
-    figures = report(net, options.out, images[:10000].float() / 255, (test.float() / 255, test_labels), LEVELS, SCALES)
+    net.eval().to(memory_format=torch.contiguous_format)
+    layers = net.normalised(net.folded(), images[:10000].float() / 255)
+    figures = report(net, layers, options.out, (test.float() / 255, test_labels), LEVELS, WEIGHT_BITS)
     print(figures)
     data = "CIFAR-10 (JPEG copy), 10,000 test images"
     record("lola-cifar", options.seed, time.time() - began, data, epochs=options.epochs, **figures)

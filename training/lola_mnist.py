@@ -22,6 +22,7 @@ from square import SquareNet, report
 from torch import nn
 
 COPIES = 8
+LEVELS, LOLA, SMALL = 16, [6, 8, 6], [6, 6]  # the image's levels, bits of the weights
 PADS = [0, 1, 0, 1]
 CONVOLVED = 5 * 13 * 13
 
@@ -43,14 +44,15 @@ def main() -> None:
     began = time.time()
     lesson = Lesson(options.data, options.seed, COPIES, options.teacher_epochs, options.validate)
     networks = {
-        "lola-mnist": ([convolution(), nn.Linear(CONVOLVED, 100, bias=False), nn.Linear(100, 10)], [32, 1024, 32]),
-        "lola-small": ([convolution(), nn.Linear(CONVOLVED, 10)], [64, 64]),
+        "lola-mnist": ([convolution(), nn.Linear(CONVOLVED, 100, bias=False), nn.Linear(100, 10)], LOLA),
+        "lola-small": ([convolution(), nn.Linear(CONVOLVED, 10)], SMALL),
     }
-    for name, (layers, scales) in networks.items():
+    for name, (linear, weight_bits) in networks.items():
         print(name)
-        net = SquareNet(layers, PADS, mean=[0.0])
+        net = SquareNet(linear, PADS, mean=[0.0])
         lesson.teach(net, options.epochs, net.excess)
-        figures = report(net, options.out / f"{name}.onnx", lesson.images, lesson.held_out, 16, scales)
+        layers = net.eval().normalised(net.folded(), lesson.images)
+        figures = report(net, layers, options.out / f"{name}.onnx", lesson.held_out, LEVELS, weight_bits)
         print(figures)
         if not options.validate:
             record(name, options.seed, time.time() - began, "MNIST, 10,000 test images", **figures)

@@ -61,7 +61,7 @@ def cifar(directory: Path) -> Task:
     test, test_labels = read_cifar_jpeg(directory, "test")
     test = (test.float() / 255, test_labels)
     title = "CIFAR-10 (JPEG copy), 10,000 test images"
-    return Task(title, 1_500_000, 6, 128, 5e-3, 1, (images, labels), test, torch.ones(10))
+    return Task(title, 1_000_000, 6, 128, 5e-3, 1, (images, labels), test, torch.ones(10))
 
 
 class Network(nn.Module):

@@ -104,36 +104,45 @@ class SquareNet(nn.Module):
                 values.append(F.linear(x.flatten(1), weight, bias))
         return values
 
-    def largest(self, layers: list[tuple[Tensor, Tensor]], images: Tensor) -> list[float]:
-        """The largest magnitude of each linear layer's outputs over `images`."""
-        found = [[value.abs().max().item() for value in self.run(layers, batch)] for batch in images.split(1000)]
-        return [max(column) for column in zip(*found, strict=True)]
+    def largest(self, layers: list[tuple[Tensor, Tensor]], images: Tensor) -> list[Tensor]:
+        """The largest magnitude of each channel of each linear layer's outputs over `images`."""
 
-    def normalised(self, images: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """`folded` with every layer before a square scaled such that its outputs over `images` reach one.
+        def by_channel(value: Tensor) -> Tensor:
+            return value.abs().amax([axis for axis in range(value.dim()) if axis != 1])
 
-        The squares then lie in [0, 1] and the next layer takes the factor back: the logits stay as they are.
+        found = [[by_channel(value) for value in self.run(layers, batch)] for batch in images.split(1000)]
+        return [torch.stack(column).amax(0) for column in zip(*found, strict=True)]
+
+    def normalised(self, layers: list[tuple[Tensor, Tensor]], images: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """`layers` with every channel before a square scaled such that its largest magnitude over `images` is one.
+
+        The squares then lie in [0, 1], all channels alike, and the next layer takes the factors back: the logits stay
+        as they are.
         """
-        layers, scaled, gain = self.folded(), [], 1.0
-        for (weight, bias), largest in zip(layers, [*self.largest(layers, images)[:-1], 1.0], strict=True):
-            scaled.append((weight * gain / largest, bias / largest))
-            gain = largest**2
+        scaled, gain = [], torch.ones(1)
+        largest = [*self.largest(layers, images)[:-1], torch.ones_like(layers[-1][1])]
+        for (weight, bias), most in zip(layers, largest, strict=True):
+            along = [1] * (weight.dim() - 2)
+            weight = weight * gain.repeat_interleave(weight.shape[1] // len(gain)).reshape(1, -1, *along)
+            scaled.append((weight / most.reshape(-1, 1, *along), bias / most))
+            gain = most.square()
         return scaled
 
     def integer_run(
-        self, layers: list[tuple[Tensor, Tensor]], images: Tensor, levels: int, scales: list[int]
+        self, layers: list[tuple[Tensor, Tensor]], images: Tensor, levels: int, weight_bits: list[int]
     ) -> tuple[Tensor, list[float]]:
         """Logits and bits of each linear layer's outputs if the network is integers without any rounding between.
 
-        The image is round(levels * pixel/255), each layer's weights are round(scale * weight) and its bias is
-        rounded at the scale its products have (LoLa, section 5). The sums are of doubles, whose relative error of
-        2^-53 stands for nothing in an arg-max.
+        The image is round(levels * pixel/255), each layer's weights are scaled such that the largest has the given
+        bits beside its sign, and its bias has the scale of its products (as LoLa, section 5). The sums are of
+        doubles, whose relative error of 2^-53 changes no arg-max.
         """
         integers, scale = [], float(levels)
-        for (weight, bias), factor in zip(layers, scales, strict=True):
-            scale *= factor
+        for (weight, bias), weight_bit in zip(layers, weight_bits, strict=True):
+            factor = 2**weight_bit / weight.abs().max().double()
+            scale = scale * factor
             integers.append((torch.round(weight.double() * factor), torch.round(bias.double() * scale)))
-            scale *= scale
+            scale = scale * scale
         logits, bits = [], [0.0] * len(layers)
         for batch in images.split(1000):
             values = self.run(integers, torch.round(batch.double() * levels))
@@ -143,21 +152,22 @@ class SquareNet(nn.Module):
 
 
 def report(
-    net: SquareNet, path: Path, images: Tensor, held_out: tuple[Tensor, Tensor], levels: int, scales: list[int]
+    net: SquareNet, layers: list[tuple[Tensor, Tensor]], path: Path, held_out: tuple[Tensor, Tensor],
+    levels: int, weight_bits: list[int],
 ) -> dict:
-    """Exports `net`, its squares normalised over the training `images`, and gives the figures of the file.
+    """Exports `layers` of `net` and gives the figures of the file.
 
     `accuracy` in percent is of the file run by onnxruntime over `held_out`, `integer_accuracy` that of `integer_run`.
     """
-    net.eval().to(memory_format=torch.contiguous_format)
-    net.export(path, path.stem.replace("-", "_"), net.normalised(images), list(images.shape[1:]))
     test, labels = held_out
-    found, bits = net.integer_run(net.folded(), test, levels, scales)
+    net.export(path, path.stem.replace("-", "_"), layers, list(test.shape[1:]))
+    found, bits = net.integer_run(layers, test, levels, weight_bits)
     return {
         "accuracy": round(onnx_accuracy(path, test, labels), 2),
         "integer_accuracy": round(100 * (found.argmax(1) == labels).double().mean().item(), 2),
-        "integer_scales": [levels, *scales],
+        "integer_levels_and_weight_bits": [levels, *weight_bits],
         "integer_bits": [round(bit, 1) for bit in bits],
-        "largest_outputs": [round(value, 3) for value in net.largest(net.normalised(images), test)],
-        "parameters": sum(weight.numel() + bias.numel() for weight, bias in net.folded()),
+        "largest_outputs": [round(value.max().item(), 3) for value in net.largest(layers, test)],
+        "largest_weights": [round(weight.abs().max().item(), 3) for weight, _ in layers],
+        "parameters": sum(weight.numel() + bias.numel() for weight, bias in layers),
     }
