@@ -9,6 +9,7 @@ mod failure;
 mod options;
 mod pair;
 mod process;
+mod size;
 mod table;
 mod tls;
 

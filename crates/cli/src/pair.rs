@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use phineus_infer::report::Output;
 use phineus_infer::session::client::{Request, Session};
+use phineus_infer::store::{Limits, MemoryStore};
 use phineus_model::fixed::{Model, Reveal};
 use phineus_net::shaped::LinkProfile;
 use phineus_net::tcp;
@@ -72,7 +73,9 @@ pub(crate) async fn connect(address: &str, flags: &PlanFlags) -> Result<Session,
     let mut channel = tcp::connect(address, DEADLINE).await?;
     channel.set_deadline(DEADLINE);
     let request = Request { wishes: flags.wishes(), ..Request::default() };
-    Ok(Session::connect(channel, &request, &mut rand::rng()).await?)
+    let rng = &mut rand::rng();
+    let store = MemoryStore::new(Limits::default(), rng);
+    Ok(Session::connect(channel, &request, &store, rng).await?)
 }
 
 /// Whether a report's output is the reference's, bit for bit.

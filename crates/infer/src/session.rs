@@ -3,9 +3,10 @@
 //!
 //! | step | direction | content |
 //! |---|---|---|
-//! | hello | C -> S | protocol version, model name, the plan digest that the client insists on, its wishes |
-//! | welcome | S -> C | protocol version, nonce, the options served, public half of the model |
-//! | agree | C -> S | nonce, the plan digest that the client derived |
+//! | hello | C -> S | protocol version, model name, the plan digest that the client insists on, its wishes, its store's name |
+//! | welcome | S -> C | protocol version, nonce, its store's name and count of sessions, the options served, public half of the model |
+//! | agree | C -> S | nonce, the plan digest that the client derived, its store's count of sessions, whether it has burned what the two have prepared |
+//! | agreed | S -> C | the same of the server |
 //! | prepare | C -> S | how many, digest of the linear layers' common plan; first time: public keys, base OTs; then the offline phase, at its end the id |
 //! | infer | C -> S | an id; the server burns it, answers, and the online phase runs |
 //!

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use phineus_infer::report::Report;
 use phineus_infer::session::client::{Prepared, Request, Session};
-use phineus_infer::store::{FileStore, Store, StoreError};
+use phineus_infer::store::{Limits, MemoryStore, Pool, Store, StoreError};
 
 use crate::data::{self, Split};
 use crate::failure::Failure;
@@ -36,13 +36,32 @@ pub(crate) struct Connection {
 
 impl Connection {
     /// Connects and agrees on the plan.
-    pub(crate) async fn open(&self) -> Result<Session, Failure> {
+    pub(crate) async fn open(&self, store: &dyn Store) -> Result<Session, Failure> {
         let deadline = Duration::from_secs(self.deadline.max(1));
         let mut channel = self.transport.connect(&self.server, deadline).await?;
         channel.set_deadline(deadline);
         let wishes = self.wishes.wishes();
         let request = Request { model: self.model.clone(), pinned: self.plan, wishes };
-        Ok(Session::connect(channel, &request, &mut rand::rng()).await?)
+        Ok(Session::connect(channel, &request, store, &mut rand::rng()).await?)
+    }
+}
+
+/// Where pre-computes are kept between runs.
+#[derive(clap::Args)]
+pub(crate) struct PoolFlags {
+    /// Directory of the pool of pre-computes. Without it they live in memory and end with the program.
+    #[arg(long)]
+    store: Option<PathBuf>,
+    /// File with the key that records are sealed with, 32 bytes; made if there is none. By default it lies in the pool.
+    #[arg(long, requires = "store")]
+    store_key: Option<PathBuf>,
+}
+
+impl PoolFlags {
+    /// The pool, if one is named.
+    pub(crate) fn open(&self, limits: Limits) -> Result<Option<Pool>, Failure> {
+        let Some(directory) = &self.store else { return Ok(None) };
+        Ok(Some(Pool::in_directory(directory, self.store_key.as_deref(), limits, &mut rand::rng())?))
     }
 }
 
@@ -54,9 +73,8 @@ pub(crate) struct Arguments {
     /// PNG, JPEG or NPY files, one prediction each.
     #[arg(required = true)]
     images: Vec<PathBuf>,
-    /// Take pre-computes from this pool; whatever it lacks is prepared on the spot.
-    #[arg(long)]
-    store: Option<PathBuf>,
+    #[command(flatten)]
+    pool: PoolFlags,
     /// Scale images of another size to the model's.
     #[arg(long)]
     resize: bool,
@@ -67,8 +85,12 @@ pub(crate) struct Arguments {
 
 /// Predicts each image.
 pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
-    let store = arguments.store.as_ref().map(|d| FileStore::open(d, usize::MAX)).transpose()?;
-    let mut session = arguments.connection.open().await?;
+    let pool = arguments.pool.open(Limits::default())?;
+    let store: Box<dyn Store> = match pool {
+        Some(pool) => Box::new(pool),
+        None => Box::new(MemoryStore::new(Limits::default(), &mut rand::rng())),
+    };
+    let mut session = arguments.connection.open(store.as_ref()).await?;
     let public = session.plan().public().clone();
     let shape = compile::shape_of(&public.graph.nodes)?;
     let options = data::Options { split: Split::Test, skip: 0, limit: None, resize: arguments.resize };
@@ -107,12 +129,11 @@ pub(crate) async fn predict(
     Ok(report)
 }
 
-fn from_pool(store: Option<&FileStore>, session: &Session) -> Result<Option<Prepared>, Failure> {
-    let Some(store) = store else { return Ok(None) };
-    let plan = session.plan();
-    for id in store.list(plan.digest())? {
-        match store.take(plan.digest(), id) {
-            Ok(record) => match Prepared::from_bytes(id, &record, plan) {
+/// The oldest pre-compute of the pool that can be used.
+fn from_pool(store: &dyn Store, session: &Session) -> Result<Option<Prepared>, Failure> {
+    for id in store.list(session.lot())? {
+        match store.take(session.lot(), id) {
+            Ok(record) => match Prepared::from_bytes(id, &record, session.plan()) {
                 Ok(prepared) => return Ok(Some(prepared)),
                 Err(error) => tracing::warn!("{id:?}: {error}; burned"),
             },

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use indicatif::{ProgressBar, ProgressStyle};
 use phineus_infer::plan::MAX_BULK;
 use phineus_infer::session::client::Prepared;
-use phineus_infer::store::{FileStore, Store};
+use phineus_infer::store::{Limits, Pool, Store as _};
 
 use crate::command::infer::Connection;
 use crate::failure::Failure;
@@ -19,6 +19,9 @@ pub(crate) struct Arguments {
     /// Directory of this client's pool.
     #[arg(long)]
     store: PathBuf,
+    /// File with the key that records are sealed with, 32 bytes; made if there is none. By default it lies in the pool.
+    #[arg(long)]
+    store_key: Option<PathBuf>,
     /// How many inferences to prepare for.
     #[arg(long, default_value_t = 1)]
     count: usize,
@@ -29,9 +32,10 @@ pub(crate) struct Arguments {
 
 /// Prepares and stores `count` inferences.
 pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
-    let store = FileStore::open(&arguments.store, usize::MAX)?;
-    let mut session = arguments.connection.open().await?;
-    let plan = session.plan().clone();
+    let key = arguments.store_key.as_deref();
+    let store = Pool::in_directory(&arguments.store, key, Limits::default(), &mut rand::rng())?;
+    let mut session = arguments.connection.open(&store).await?;
+    let lot = *session.lot();
     let style = ProgressStyle::with_template("{bar:40} {pos}/{len} prepared, {eta} left")?;
     let bar = ProgressBar::new(arguments.count as u64).with_style(style);
     let mut bytes = 0;
@@ -41,7 +45,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
         let keep = |prepared: Prepared| {
             let record = prepared.to_bytes();
             bytes += record.len() as u64;
-            store.put(plan.digest(), prepared.id(), &record)?;
+            store.put(&lot, prepared.id(), &record)?;
             bar.inc(1);
             Ok(())
         };

@@ -7,14 +7,16 @@ use std::time::Duration;
 use phineus_infer::plan::Wishes;
 use phineus_infer::served::{Catalogue, Served};
 use phineus_infer::session::server;
-use phineus_infer::store::{FileStore, MemoryStore, Store};
+use phineus_infer::store::{Limits, MemoryStore, Store};
 use phineus_kernel::prg::Prg;
 use tokio::io::AsyncReadExt as _;
 use tokio::sync::Semaphore;
 
+use crate::command::infer::PoolFlags;
 use crate::failure::Failure;
 use crate::options::OfferFlags;
 use crate::process;
+use crate::size::Size;
 use crate::tls::ServerOptions;
 
 /// Options of `phineus serve`.
@@ -30,12 +32,20 @@ pub(crate) struct Arguments {
     transport: ServerOptions,
     #[command(flatten)]
     offer: OfferFlags,
-    /// Directory of the pool of pre-computes. Without it they live in memory and end with the server.
-    #[arg(long)]
-    store: Option<PathBuf>,
+    #[command(flatten)]
+    pool: PoolFlags,
     /// Most pre-computes kept per model.
     #[arg(long, default_value_t = 1024)]
-    max_prepared: usize,
+    max_prepared: u64,
+    /// Most pre-computes kept per client.
+    #[arg(long, default_value_t = 1024)]
+    max_prepared_per_client: u64,
+    /// Most bytes of pre-computes, as in 16GB; no limit by default.
+    #[arg(long)]
+    max_stored: Option<Size>,
+    /// Hours after which an unused pre-compute is thrown away; never by default.
+    #[arg(long)]
+    expire_hours: Option<u64>,
     /// Most clients served at once; further ones wait.
     #[arg(long, default_value_t = 16)]
     max_sessions: usize,
@@ -64,9 +74,15 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
             .map_err(|e| Failure::at(path, e))?;
         catalogue.add(served).map_err(|e| Failure::at(path, e))?;
     }
-    let store: Arc<dyn Store> = match &arguments.store {
-        Some(directory) => Arc::new(FileStore::open(directory, arguments.max_prepared)?),
-        None => Arc::new(MemoryStore::new(arguments.max_prepared)),
+    let limits = Limits {
+        per_plan: arguments.max_prepared,
+        per_peer: arguments.max_prepared_per_client,
+        bytes: arguments.max_stored.map_or(u64::MAX, |size| size.0),
+        life: arguments.expire_hours.map(|hours| Duration::from_secs(hours.saturating_mul(3600))),
+    };
+    let store: Arc<dyn Store> = match arguments.pool.open(limits)? {
+        Some(pool) => Arc::new(pool),
+        None => Arc::new(MemoryStore::new(limits, &mut rand::rng())),
     };
     let catalogue = Arc::new(catalogue);
     // The first line is an interface: a parent process reads the port from it.

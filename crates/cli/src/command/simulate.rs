@@ -1,7 +1,6 @@
 //! `phineus simulate`: mean latency of a day of requests, against their rate and the storage for pre-computes.
 
 mod plot;
-mod size;
 
 use std::fmt::Write as _;
 use std::fs;
@@ -16,8 +15,8 @@ use phineus_net::shaped::LinkProfile;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use self::size::Size;
 use crate::failure::Failure;
+use crate::size::Size;
 use crate::table;
 
 /// Options of `phineus simulate`.

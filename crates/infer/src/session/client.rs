@@ -10,7 +10,8 @@ use rand::{CryptoRng, Rng as _};
 use zeroize::Zeroizing;
 
 use super::hello::{
-    AGREE, COMMAND, Command, GO, HELLO, Hello, MAX_PUBLIC, READY, STATS, VERSION, WELCOME, WELCOME_HEAD,
+    AGREE, AGREED, COMMAND, Command, GO, HELLO, Hello, MAX_PUBLIC, NAME_LEN, READY, STATS, VERSION, WELCOME,
+    WELCOME_HEAD,
 };
 use super::{hex, session_id};
 use crate::ProtocolError;
@@ -21,7 +22,8 @@ use crate::exec::transfers::Transfers;
 use crate::plan::{LinearPlan, Options, Plan, Wishes};
 use crate::protocol::linear_he::ClientKeys;
 use crate::report::{Footprint, Output, Report};
-use crate::store::PrepId;
+use crate::served::CatalogueError;
+use crate::store::{Lot, PoolId, PrepId, Store};
 
 /// What a client asks for.
 #[derive(Debug, Clone, Default)]
@@ -38,6 +40,7 @@ pub struct Request {
 pub struct Session {
     channel: Channel<Client>,
     plan: Arc<Plan>,
+    lot: Lot,
     id: [u8; 32],
     rng: Prg,
     setup: Option<Setup>,
@@ -67,7 +70,8 @@ pub struct Inference {
 }
 
 impl Session {
-    /// Says hello, derives the plan from what the server answers, and agrees on it.
+    /// Says hello, derives the plan from what the server answers, and agrees on it. If `store` or the server's store
+    /// turns out to have gone back in time, `store` holds no pre-computes with this server afterwards.
     ///
     /// # Errors
     /// [`ProtocolError`]: the channel, another version, an unknown model, a wish that is not fulfilled, a malformed or
@@ -75,11 +79,12 @@ impl Session {
     pub async fn connect(
         mut channel: Channel<Client>,
         request: &Request,
+        store: &dyn Store,
         rng: &mut impl CryptoRng,
     ) -> Result<Self, ProtocolError> {
         let mut rng = Prg::from_generator(rng);
-        match Self::agree(&mut channel, request, &mut rng).await {
-            Ok((plan, id)) => Ok(Self { channel, plan, id, rng, setup: None, over: false }),
+        match Self::agree(&mut channel, request, store, &mut rng).await {
+            Ok((plan, lot, id)) => Ok(Self { channel, plan, lot, id, rng, setup: None, over: false }),
             Err(error) => {
                 channel.abort(&error.public()).await;
                 Err(error)
@@ -90,10 +95,20 @@ impl Session {
     async fn agree(
         channel: &mut Channel<Client>,
         request: &Request,
+        store: &dyn Store,
         rng: &mut Prg,
-    ) -> Result<(Arc<Plan>, [u8; 32]), ProtocolError> {
+    ) -> Result<(Arc<Plan>, Lot, [u8; 32]), ProtocolError> {
         let Request { model, pinned, wishes } = request.clone();
-        channel.send(HELLO, &Hello { version: VERSION, model, pinned, wishes }).await?;
+        if model.len() > NAME_LEN {
+            // No server can have it.
+            return Err(CatalogueError::Unknown {
+                wanted: model,
+                served: format!("names of up to {NAME_LEN} bytes"),
+            }
+            .into());
+        }
+        let pool = store.identity();
+        channel.send(HELLO, &Hello { version: VERSION, model, pinned, wishes, pool }).await?;
         let welcome = channel.recv_bounded(WELCOME, WELCOME_HEAD + MAX_PUBLIC).await?;
         let got = welcome.len() as u64;
         let too_short = PeerMisbehaved::Length { what: WELCOME.name(), expected: WELCOME_HEAD as u64, got };
@@ -106,6 +121,9 @@ impl Session {
         }
         let (server_nonce, rest) =
             rest.split_first_chunk::<32>().ok_or(ChannelError::Peer(too_short.clone()))?;
+        let (pool, rest) = rest.split_first_chunk::<16>().ok_or(ChannelError::Peer(too_short.clone()))?;
+        let (epoch, rest) = rest.split_first_chunk::<8>().ok_or(ChannelError::Peer(too_short.clone()))?;
+        let (server, epoch) = (PoolId::from_bytes(*pool), u64::from_le_bytes(*epoch));
         let (options, public) =
             rest.split_at_checked(Options::WIRE_LEN).ok_or(ChannelError::Peer(too_short))?;
         let options = Options::decode(options, &()).map_err(ChannelError::from)?;
@@ -119,15 +137,34 @@ impl Session {
         let mut nonce = [0; 32];
         rng.fill_bytes(&mut nonce);
         let id = session_id(&nonce, server_nonce, plan.digest());
-        channel.send_bytes(AGREE, &[nonce, *plan.digest()].concat()).await?;
+        let kept = [u8::from(store.witness(server, epoch)?)];
+        let count = store.advance(server)?.to_le_bytes();
+        channel.send_bytes(AGREE, &[&nonce[..], plan.digest(), &count, &kept].concat()).await?;
         channel.flush().await?;
-        Ok((Arc::new(plan), id))
+        match channel.recv_bytes(AGREED, 1).await?[..] {
+            [0] => drop(store.burn(server)?),
+            [1] => {}
+            _ => {
+                let reason = "neither kept nor burned";
+                return Err(
+                    ChannelError::Peer(PeerMisbehaved::Invalid { what: AGREED.name(), reason }).into()
+                );
+            }
+        }
+        let lot = Lot { plan: *plan.digest(), peer: server };
+        Ok((Arc::new(plan), lot, id))
     }
 
     /// The plan both sides agreed on.
     #[must_use]
     pub fn plan(&self) -> &Arc<Plan> {
         &self.plan
+    }
+
+    /// Under which the pre-computes of this session are stored.
+    #[must_use]
+    pub fn lot(&self) -> &Lot {
+        &self.lot
     }
 
     /// Oblivious transfers in stock, down and up: the cost of the next pre-compute depends on them

@@ -9,23 +9,29 @@ use phineus_kernel::wire::{PeerMisbehaved, Wire, check_len};
 use phineus_net::Step;
 
 use crate::plan::{Options, Wishes};
+use crate::store::PoolId;
 
 /// Version of the wire protocol. Any change of any message raises it.
-pub(crate) const VERSION: u16 = 2;
+pub(crate) const VERSION: u16 = 3;
 
 pub(crate) const HELLO: Step = Step::new("session.hello");
 pub(crate) const WELCOME: Step = Step::new("session.welcome");
 pub(crate) const AGREE: Step = Step::new("session.agree");
+pub(crate) const AGREED: Step = Step::new("session.agreed");
 pub(crate) const COMMAND: Step = Step::new("session.command");
 pub(crate) const READY: Step = Step::new("session.ready");
 pub(crate) const GO: Step = Step::new("session.go");
 pub(crate) const STATS: Step = Step::new("session.stats");
 
 const MAGIC: [u8; 8] = *b"PHINEUS\0";
-const NAME_LEN: usize = 64;
+/// Longest name of a model.
+pub(crate) const NAME_LEN: usize = 64;
 
-/// Bytes of the welcome before the public half of the model: version, nonce and options.
-pub(crate) const WELCOME_HEAD: usize = 2 + 32 + Options::WIRE_LEN;
+/// Bytes of the welcome before the public half of the model: version, nonce, the store's name and count, options.
+pub(crate) const WELCOME_HEAD: usize = 2 + 32 + 16 + 8 + Options::WIRE_LEN;
+
+/// Bytes of the client's agreement: nonce, digest, the store's count, and whether it still has what the two prepared.
+pub(crate) const AGREE_LEN: usize = 32 + 32 + 8 + 1;
 
 /// Largest public half of a model that a client accepts.
 pub(crate) const MAX_PUBLIC: usize = 16 << 20;
@@ -39,6 +45,8 @@ pub(crate) struct Hello {
     /// The plan that the client insists on.
     pub(crate) pinned: Option<[u8; 32]>,
     pub(crate) wishes: Wishes,
+    /// Of the client's store.
+    pub(crate) pool: PoolId,
 }
 
 impl Wire for Hello {
@@ -46,7 +54,7 @@ impl Wire for Hello {
     const NAME: &'static str = "session.hello";
 
     fn wire_len(spec: &()) -> usize {
-        MAGIC.len() + 2 + 1 + 32 + 1 + NAME_LEN + Wishes::wire_len(spec)
+        MAGIC.len() + 2 + 1 + 32 + 1 + NAME_LEN + Wishes::wire_len(spec) + 16
     }
 
     fn encode(&self, out: &mut Vec<u8>) {
@@ -60,6 +68,7 @@ impl Wire for Hello {
         out.extend(name);
         out.resize(out.len() + NAME_LEN - name.len(), 0);
         self.wishes.encode(out);
+        out.extend(self.pool.bytes());
     }
 
     fn decode(bytes: &[u8], spec: &()) -> Result<Self, PeerMisbehaved> {
@@ -90,7 +99,9 @@ impl Wire for Hello {
         }
         let model = std::str::from_utf8(name).map_err(|_| invalid("name is not UTF-8"))?.to_owned();
         let wishes = Wishes::decode(take(Wishes::wire_len(spec)), spec)?;
-        Ok(Self { version, model, pinned, wishes })
+        let mut pool = [0; 16];
+        pool.copy_from_slice(take(16));
+        Ok(Self { version, model, pinned, wishes, pool: PoolId::from_bytes(pool) })
     }
 }
 
@@ -158,11 +169,11 @@ mod tests {
         #[test]
         fn hello_round_trips_and_survives_any_bytes(
             version: u16, model in "[a-z0-9-]{0,64}", pinned: Option<[u8; 32]>,
-            engine in proptest::option::of(proptest::sample::select(Engine::ALL)),
-            flips in proptest::collection::vec((0usize..135, any::<u8>()), 0..4),
+            pool: [u8; 16], engine in proptest::option::of(proptest::sample::select(Engine::ALL)),
+            flips in proptest::collection::vec((0usize..151, any::<u8>()), 0..4),
         ) {
             let wishes = Wishes { engine, ..Wishes::default() };
-            let hello = Hello { version, model, pinned, wishes };
+            let hello = Hello { version, model, pinned, wishes, pool: PoolId::from_bytes(pool) };
             let mut bytes = Vec::new();
             hello.encode(&mut bytes);
             prop_assert_eq!(bytes.len(), Hello::wire_len(&()));

@@ -10,7 +10,9 @@ use phineus_net::{Channel, Server, Traffic};
 use rand::{CryptoRng, Rng as _};
 
 use super::client::Stats;
-use super::hello::{AGREE, COMMAND, Command, GO, HELLO, Hello, READY, STATS, VERSION, WELCOME};
+use super::hello::{
+    AGREE, AGREE_LEN, AGREED, COMMAND, Command, GO, HELLO, Hello, READY, STATS, VERSION, WELCOME,
+};
 use super::{hex, session_id};
 use crate::ProtocolError;
 use crate::compute::compute;
@@ -21,7 +23,7 @@ use crate::plan::LinearPlan;
 use crate::protocol::linear_he::ServerKeys;
 use crate::report::Footprint;
 use crate::served::{Catalogue, Served};
-use crate::store::{PrepId, Store};
+use crate::store::{Lot, PrepId, Store};
 
 /// How long a client may take to open its mouth.
 const HELLO_DEADLINE: Duration = Duration::from_secs(5);
@@ -85,14 +87,14 @@ async fn converse(
     rng: &mut Prg,
     summary: &mut Summary,
 ) -> Result<(), ProtocolError> {
-    let (served, session) = agree(channel, catalogue, rng).await?;
+    let (served, lot, session) = agree(channel, catalogue, store, rng).await?;
     let plan = served.plan();
     let mut setup = None;
     loop {
         match channel.recv::<Command>(COMMAND, &()).await? {
             Command::Bye => return Ok(()),
             Command::Prepare(count, digest) => {
-                store.check_room(plan.digest(), count as usize)?;
+                store.check_room(&lot, count as usize, 0)?;
                 let bulk = if count == 1 { None } else { Some(plan.bulk(count as usize)?) };
                 let linear = bulk.as_ref().unwrap_or(plan.linear());
                 let own = plan.linear_digest(linear);
@@ -104,14 +106,14 @@ async fn converse(
                     let transfers = &mut ready.transfers;
                     let material = exec::server::nonlinear(channel, &served, half, transfers, rng).await?;
                     let id = PrepId::random(rng);
-                    store.put(plan.digest(), id, &material.to_bytes())?;
+                    store.put(&lot, id, &material.to_bytes())?;
                     channel.send_bytes(READY, id.bytes()).await?;
                     channel.flush().await?;
                     summary.prepared += 1;
                 }
             }
             Command::Infer(id) => {
-                let record = store.take(plan.digest(), PrepId::from_bytes(id))?;
+                let record = store.take(&lot, PrepId::from_bytes(id))?;
                 let material = ServerMaterial::from_bytes(&record, plan)?;
                 let offline_cpu = material.cpu_seconds.clone();
                 channel.send_bytes(GO, &[]).await?;
@@ -129,8 +131,9 @@ async fn converse(
 async fn agree(
     channel: &mut Channel<Server>,
     catalogue: &Catalogue,
+    store: &dyn Store,
     rng: &mut Prg,
-) -> Result<(Arc<Served>, [u8; 32]), ProtocolError> {
+) -> Result<(Arc<Served>, Lot, [u8; 32]), ProtocolError> {
     // Whoever connects and stays silent must not keep others waiting for long.
     let patience = channel.deadline();
     channel.set_deadline(patience.min(HELLO_DEADLINE));
@@ -146,17 +149,28 @@ async fn agree(
     }
     let mut nonce = [0; 32];
     rng.fill_bytes(&mut nonce);
-    let mut welcome = [&VERSION.to_le_bytes()[..], &nonce].concat();
+    let count = store.advance(hello.pool)?.to_le_bytes();
+    let mut welcome = [&VERSION.to_le_bytes()[..], &nonce, store.identity().bytes(), &count].concat();
     plan.options().encode(&mut welcome);
     welcome.extend(plan.public().to_bytes());
     channel.send_bytes(WELCOME, &welcome).await?;
-    let agreed = channel.recv_bytes(AGREE, 64).await?;
-    let (client_nonce, digest) = agreed.split_at(32);
+    let agreed = channel.recv_bytes(AGREE, AGREE_LEN).await?;
+    let (client_nonce, rest) = agreed.split_at(32);
+    let (digest, epoch) = rest.split_at(32);
     if digest != plan.digest() {
         return Err(ProtocolError::PlanDiffers { ours: plan.digest_hex(), theirs: hex(digest) });
     }
     let id = session_id(client_nonce.try_into().unwrap_or(&[0; 32]), &nonce, plan.digest());
-    Ok((served, id))
+    let (epoch, has) = epoch.split_at(8);
+    let epoch = u64::from_le_bytes(epoch.try_into().unwrap_or_default());
+    let kept = store.witness(hello.pool, epoch)?;
+    if has != [1] {
+        store.burn(hello.pool)?;
+    }
+    channel.send_bytes(AGREED, &[u8::from(kept)]).await?;
+    channel.flush().await?;
+    let lot = Lot { plan: *plan.digest(), peer: hello.pool };
+    Ok((served, lot, id))
 }
 
 /// Receives the keys that `linear` needs and this side does not have; the first time, also runs the base OTs.

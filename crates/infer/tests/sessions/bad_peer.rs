@@ -125,7 +125,7 @@ async fn harm_every_frame(harm: Harm) {
         };
         if in_use {
             let (id, half) = outcome.prepared.unwrap_or_else(|| panic!("{at}: nothing was prepared"));
-            assert!(!host.store.list(host.plan().digest()).unwrap().contains(&id), "{at}: not burned");
+            assert!(!host.store.list(&host.lot()).unwrap().contains(&id), "{at}: not burned");
             assert_refused(&host, id, &half, &x).await;
         }
     }

@@ -112,7 +112,7 @@ async fn under(options: &Options, model: Model, inputs: u64) {
     session.close().await.unwrap();
     let summary = server.await.unwrap().unwrap();
     assert_eq!((summary.prepared as u64, summary.served as u64), (inputs, inputs));
-    assert!(host.store.list(host.plan().digest()).unwrap().is_empty());
+    assert!(host.store.list(&host.lot()).unwrap().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,31 +4,35 @@ use phineus_infer::ProtocolError;
 use phineus_infer::plan::{Engine, Link, Offer, Options, Rounding, Wishes};
 use phineus_infer::served::{Catalogue, CatalogueError, Served};
 use phineus_infer::session::client::{Request, Session};
-use phineus_infer::store::MemoryStore;
 use phineus_kernel::wire::{PeerMisbehaved, Wire as _};
 use phineus_net::{Channel, ChannelError, Server, Step, mem};
 use proptest::prelude::*;
 
 use crate::nets;
-use crate::party::{Host, connect, generator};
+use crate::party::{CLIENT, Host, connect, generator, memory};
 
 const HELLO: Step = Step::new("session.hello");
 const WELCOME: Step = Step::new("session.welcome");
 const AGREE: Step = Step::new("session.agree");
-const HELLO_LEN: usize = 135;
-/// What the welcome holds before the public half: version, nonce and options.
-const HEAD: usize = 61;
+const AGREED: Step = Step::new("session.agreed");
+const HELLO_LEN: usize = 151;
+/// What the welcome holds before the public half: version, nonce, the store's name and count, options.
+const HEAD: usize = 85;
 
 /// A server that answers every hello with `welcome`; the plan digest that the client then agrees to, if it does.
 async fn welcome_with(mut channel: Channel<Server>, welcome: Vec<u8>) -> Result<Vec<u8>, ChannelError> {
     channel.recv_bytes(HELLO, HELLO_LEN).await?;
     channel.send_bytes(WELCOME, &welcome).await?;
     channel.flush().await?;
-    Ok(channel.recv_bytes(AGREE, 64).await?.split_off(32))
+    let agreed = channel.recv_bytes(AGREE, 73).await?;
+    channel.send_bytes(AGREED, &[1]).await?;
+    channel.flush().await?;
+    Ok(agreed[32..64].to_vec())
 }
 
 fn welcome(version: u16, public: &[u8]) -> Vec<u8> {
-    let mut welcome = [&version.to_le_bytes()[..], &[7; 32]].concat();
+    let mut welcome =
+        [&version.to_le_bytes()[..], &[7; 32], &rand::random::<[u8; 16]>(), &1_u64.to_le_bytes()].concat();
     Options::default().encode(&mut welcome);
     assert_eq!(welcome.len(), HEAD);
     welcome.extend(public);
@@ -37,8 +41,9 @@ fn welcome(version: u16, public: &[u8]) -> Vec<u8> {
 
 /// Completes a hello that has no wishes.
 fn pad(hello: &mut Vec<u8>) {
-    hello.resize(HELLO_LEN - Wishes::wire_len(&()), 0);
+    hello.resize(HELLO_LEN - Wishes::wire_len(&()) - 16, 0);
     Wishes::default().encode(hello);
+    hello.extend([3; 16]);
 }
 
 /// What a client makes of a welcome, and what the server hears from it.
@@ -65,13 +70,13 @@ async fn another_version_of_either_side_is_refused_by_the_other() {
     client.send_bytes(HELLO, &hello).await.unwrap();
     let heard = client.recv_bounded(WELCOME, 1 << 20).await.unwrap_err();
     assert!(
-        matches!(&heard, ChannelError::Aborted { reason, .. } if reason.contains("version 2 here, 1 there"))
+        matches!(&heard, ChannelError::Aborted { reason, .. } if reason.contains("version 3 here, 1 there"))
     );
     let error = serving.await.unwrap().unwrap_err();
-    assert!(matches!(error, ProtocolError::Version { ours: 2, theirs: 1 }), "{error}");
+    assert!(matches!(error, ProtocolError::Version { ours: 3, theirs: 1 }), "{error}");
 
     let (client, heard) = answer(welcome(1, &public()), None).await;
-    assert!(matches!(client.err().unwrap(), ProtocolError::Version { ours: 2, theirs: 1 }));
+    assert!(matches!(client.err().unwrap(), ProtocolError::Version { ours: 3, theirs: 1 }));
     assert!(matches!(heard, Err(ChannelError::Aborted { .. })));
 }
 
@@ -112,7 +117,7 @@ async fn a_pinned_plan_is_the_only_one_that_either_side_accepts() {
     assert!(matches!(serving.await.unwrap(), Err(ProtocolError::PlanDiffers { .. })));
 
     // A server that does not care what the client insists on.
-    let (client, heard) = answer(welcome(2, &public()), Some(wrong)).await;
+    let (client, heard) = answer(welcome(3, &public()), Some(wrong)).await;
     assert!(
         matches!(client.err().unwrap(), ProtocolError::PlanDiffers { ours, .. } if ours == "03".repeat(32))
     );
@@ -121,11 +126,11 @@ async fn a_pinned_plan_is_the_only_one_that_either_side_accepts() {
     // A client that agrees to something else.
     let (mut client, server) = mem::pair();
     let serving = host.serve(server);
-    let mut hello = b"PHINEUS\0\x02\0".to_vec();
+    let mut hello = b"PHINEUS\0\x03\0".to_vec();
     pad(&mut hello);
     client.send_bytes(HELLO, &hello).await.unwrap();
     client.recv_bounded(WELCOME, 1 << 20).await.unwrap();
-    client.send_bytes(AGREE, &[9; 64]).await.unwrap();
+    client.send_bytes(AGREE, &[9; 73]).await.unwrap();
     client.flush().await.unwrap();
     let error = serving.await.unwrap().unwrap_err();
     assert!(
@@ -137,7 +142,7 @@ async fn a_pinned_plan_is_the_only_one_that_either_side_accepts() {
 #[tokio::test]
 async fn a_welcome_of_an_impossible_length_is_refused() {
     for len in [0, 1, 33, HEAD - 1] {
-        let (client, _) = answer(welcome(2, &public())[..len].to_vec(), None).await;
+        let (client, _) = answer(welcome(3, &public())[..len].to_vec(), None).await;
         let error = client.err().unwrap();
         let length = matches!(
             &error,
@@ -194,7 +199,7 @@ fn a_changed_public_half_is_malformed_or_another_plan() {
         }
         bytes.extend(tail);
         prop_assume!(bytes != honest);
-        match runtime.block_on(answer(welcome(2, &bytes), None)) {
+        match runtime.block_on(answer(welcome(3, &bytes), None)) {
             (Ok(session), Ok(agreed)) => {
                 prop_assert_ne!(&agreed, &digest);
                 prop_assert_eq!(&agreed, session.plan().digest());
@@ -209,17 +214,17 @@ fn a_changed_public_half_is_malformed_or_another_plan() {
 async fn wish(offer: Offer, wishes: Wishes) -> (Result<Session, ProtocolError>, Result<(), ProtocolError>) {
     let mut catalogue = Catalogue::new(offer);
     catalogue.add(Served::new(nets::tiny("tiny"), &Options::default(), 0).unwrap()).unwrap();
-    let host = Host { catalogue: catalogue.into(), store: std::sync::Arc::new(MemoryStore::new(1)) };
+    let host = Host { catalogue: catalogue.into(), store: memory(1) };
     let (client, server) = mem::pair();
     let serving = host.serve(server);
     let request = Request { wishes, ..Request::default() };
-    match Session::connect(client, &request, &mut generator()).await {
+    match Session::connect(client, &request, &*CLIENT, &mut generator()).await {
         Ok(session) => {
             let plan = session.plan().clone();
             session.close().await.unwrap();
             let (client, server) = mem::pair();
             let _again = host.serve(server);
-            let again = Session::connect(client, &request, &mut generator()).await.unwrap();
+            let again = Session::connect(client, &request, &*CLIENT, &mut generator()).await.unwrap();
             assert_eq!(again.plan().digest(), plan.digest());
             (Ok(again), serving.await.unwrap().map(|_| ()))
         }
@@ -265,13 +270,13 @@ async fn wishes_are_fulfilled_or_refused_by_name() {
 #[tokio::test]
 async fn options_that_nobody_wished_for_are_refused() {
     for rounding in [None, Some(Rounding::Exact)] {
-        let mut bytes = welcome(2, &public());
-        bytes[35] = 1;
+        let mut bytes = welcome(3, &public());
+        bytes[59] = 1;
         let (client, server) = mem::pair();
         let request = Request { wishes: Wishes { rounding, ..Wishes::default() }, ..Request::default() };
         let rng = &mut generator();
         let (session, heard) =
-            tokio::join!(Session::connect(client, &request, rng), welcome_with(server, bytes));
+            tokio::join!(Session::connect(client, &request, &*CLIENT, rng), welcome_with(server, bytes));
         assert!(matches!(session.err().unwrap(), ProtocolError::Unfulfilled { .. }));
         assert!(matches!(heard, Err(ChannelError::Aborted { .. })));
     }
@@ -283,11 +288,11 @@ async fn another_plan_of_a_bulk_is_refused() {
     let host = Host::of([nets::tiny("tiny")]);
     let (mut client, server) = mem::pair();
     let serving = host.serve(server);
-    let mut hello = b"PHINEUS\0\x02\0".to_vec();
+    let mut hello = b"PHINEUS\0\x03\0".to_vec();
     pad(&mut hello);
     client.send_bytes(HELLO, &hello).await.unwrap();
     client.recv_bounded(WELCOME, 1 << 20).await.unwrap();
-    client.send_bytes(AGREE, &[[9; 32], *host.plan().digest()].concat()).await.unwrap();
+    client.send_bytes(AGREE, &[&[9; 32][..], host.plan().digest(), &[1; 9]].concat()).await.unwrap();
     let command = [&[1, 3, 0, 0, 0][..], &[4; 32]].concat();
     client.send_bytes(Step::new("session.command"), &command).await.unwrap();
     client.flush().await.unwrap();

@@ -1,13 +1,14 @@
 //! Both parties of a session, in one process.
 
-use std::sync::Arc;
+use std::path::Path;
+use std::sync::{Arc, LazyLock};
 
 use phineus_infer::ProtocolError;
 use phineus_infer::plan::{Offer, Options, Plan, Rounding, Wishes};
 use phineus_infer::served::{Catalogue, Served};
 use phineus_infer::session::client::{Prepared, Request, Session};
 use phineus_infer::session::server::{self, Summary};
-use phineus_infer::store::{MemoryStore, Store};
+use phineus_infer::store::{Limits, Lot, MemoryStore, Pool, Store};
 use phineus_kernel::prg::Prg;
 use phineus_model::fixed::Model;
 use phineus_net::{Channel, Client, Server, mem};
@@ -47,7 +48,7 @@ impl Host {
 
     /// With a store in memory.
     pub(crate) fn of(models: impl IntoIterator<Item = Model>) -> Self {
-        Self::new(models, Arc::new(MemoryStore::new(1000)))
+        Self::new(models, memory(1000))
     }
 
     /// With plans for these options, in memory.
@@ -64,6 +65,11 @@ impl Host {
     fn wishes(&self) -> Wishes {
         let rounding = self.catalogue.offer().roundings.first().copied();
         Wishes { rounding: rounding.filter(|r| *r != Rounding::Exact), ..Wishes::default() }
+    }
+
+    /// Under which this process's pre-computes of the only model are stored.
+    pub(crate) fn lot(&self) -> Lot {
+        Lot { plan: *self.plan().digest(), peer: CLIENT.identity() }
     }
 
     /// Serves one session in a task of its own.
@@ -93,6 +99,20 @@ impl Host {
     }
 }
 
+/// The store that clients of this process have in common.
+pub(crate) static CLIENT: LazyLock<MemoryStore> =
+    LazyLock::new(|| MemoryStore::new(Limits::default(), &mut generator()));
+
+/// A store for so many pre-computes of a model.
+pub(crate) fn memory(limit: u64) -> Arc<dyn Store> {
+    Arc::new(MemoryStore::new(Limits::per_plan(limit), &mut generator()))
+}
+
+/// The pool in a directory, for ten pre-computes of a model.
+pub(crate) fn pool(directory: impl AsRef<Path>) -> Pool {
+    Pool::in_directory(directory.as_ref(), None, Limits::per_plan(10), &mut generator()).unwrap()
+}
+
 /// The client's side of a handshake.
 pub(crate) async fn connect(
     channel: Channel<Client>,
@@ -100,7 +120,7 @@ pub(crate) async fn connect(
     pinned: Option<[u8; 32]>,
 ) -> Result<Session, ProtocolError> {
     let request = Request { model: model.to_owned(), pinned, ..Request::default() };
-    Session::connect(channel, &request, &mut generator()).await
+    Session::connect(channel, &request, &*CLIENT, &mut generator()).await
 }
 
 /// A copy of a pre-compute, as an attacker or a restored backup would have it.

@@ -4,13 +4,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use phineus_infer::ProtocolError;
-use phineus_infer::session::client::{Prepared, Session};
-use phineus_infer::store::{FileStore, MemoryStore, PrepId, Store, StoreError};
+use phineus_infer::session::client::{Prepared, Request, Session};
+use phineus_infer::store::{Lot, PrepId, Store as _, StoreError};
 use phineus_model::fixed::{Model, Reveal};
 use phineus_model::reference;
 
 use crate::nets;
-use crate::party::{Host, copy, input};
+use crate::party::{CLIENT, Host, copy, generator, input, memory, pool};
 
 /// A pre-compute in bytes.
 async fn prepare(host: &Host) -> (PrepId, Vec<u8>) {
@@ -96,7 +96,7 @@ async fn an_id_of_another_model_is_unknown() {
     let foreign = copy(&prepared, &first);
     assert!(matches!(third.infer(foreign, &[0; 4]).await, Err(ProtocolError::Material)));
     // Neither has burned anything.
-    let kept = host.store.list(first.plan().digest()).unwrap();
+    let kept = host.store.list(&Lot { peer: CLIENT.identity(), ..*first.lot() }).unwrap();
     assert_eq!(kept, [prepared.id()]);
     assert!(first.infer(prepared, &[0; 4]).await.is_ok());
 }
@@ -129,30 +129,79 @@ async fn two_claims_at_once_are_served_once() {
 async fn both_pools_survive_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let model = nets::tiny("tiny");
-    let open = |name: &str| FileStore::open(folder.path().join(name), 10).unwrap();
-    let host = |model: &Model| Host::new([model.clone()], Arc::new(open("server")));
+    let open = |name: &str| pool(folder.path().join(name));
+    // A new server and a new client, which know nothing but their files.
+    let start = async || {
+        let (host, mine) = (Host::new([model.clone()], Arc::new(open("server"))), open("client"));
+        let (client, server) = phineus_net::mem::pair();
+        let serving = host.serve(server);
+        let session = Session::connect(client, &Request::default(), &mine, &mut generator()).await.unwrap();
+        let theirs = Lot { peer: mine.identity(), ..*session.lot() };
+        (host, mine, session, serving, theirs)
+    };
     {
-        let host = host(&model);
-        let pool = open("client");
+        let (_host, mine, mut session, _serving, _) = start().await;
         for _ in 0..3 {
-            let (id, bytes) = prepare(&host).await;
-            pool.put(host.plan().digest(), id, &bytes).unwrap();
+            let prepared = session.prepare().await.unwrap();
+            mine.put(session.lot(), prepared.id(), &prepared.to_bytes()).unwrap();
         }
     }
     let x = input(&model, 4);
     for left in (0..3).rev() {
-        // A new server and a new client, which know nothing but their files.
-        let (host, pool) = (host(&model), open("client"));
-        let plan = host.plan();
-        let id = pool.list(plan.digest()).unwrap()[0];
-        let bytes = pool.take(plan.digest(), id).unwrap();
-        let (mut session, _server) = host.connect().await;
+        let (host, mine, mut session, _serving, theirs) = start().await;
+        let id = mine.list(session.lot()).unwrap()[0];
+        let bytes = mine.take(session.lot(), id).unwrap();
         let values = infer(&mut session, id, &bytes, &x).await.unwrap();
         assert_eq!(values, reference::run(&model, &x).unwrap());
-        assert_eq!(pool.list(plan.digest()).unwrap().len(), left);
-        assert_eq!(host.store.list(plan.digest()).unwrap().len(), left);
+        assert_eq!(mine.list(session.lot()).unwrap().len(), left);
+        assert_eq!(host.store.list(&theirs).unwrap().len(), left);
         let error = infer(&mut session, id, &bytes, &x).await.unwrap_err();
         assert!(error.to_string().contains("no such pre-compute"), "{error}");
+    }
+}
+
+/// A store that was copied at one moment and is put back, in the same files, at a later one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_goes_back_in_time_is_found_out_by_the_other() {
+    for restored in ["client", "server"] {
+        let folder = tempfile::tempdir().unwrap();
+        let model = nets::tiny("tiny");
+        let ledger = folder.path().join(restored).join("ledger");
+        let start = async || {
+            let (client, server) = phineus_net::mem::pair();
+            let mine = pool(folder.path().join("client"));
+            let host = Host::new([model.clone()], Arc::new(pool(folder.path().join("server"))));
+            let serving = host.serve(server);
+            let session =
+                Session::connect(client, &Request::default(), &mine, &mut generator()).await.unwrap();
+            (host, mine, session, serving)
+        };
+        let end = async |session: Session, serving: tokio::task::JoinHandle<_>| {
+            session.close().await.unwrap();
+            let _summary = serving.await.unwrap();
+        };
+        let (_, mine, mut session, serving) = start().await;
+        for _ in 0..2 {
+            let prepared = session.prepare().await.unwrap();
+            mine.put(session.lot(), prepared.id(), &prepared.to_bytes()).unwrap();
+        }
+        end(session, serving).await;
+        drop(mine);
+        let backup = std::fs::read(&ledger).unwrap();
+        let (_, mine, session, serving) = start().await;
+        assert_eq!(mine.list(session.lot()).unwrap().len(), 2);
+        end(session, serving).await;
+        drop(mine);
+        // In place: the file's number and birth stay, and the ledger cannot tell.
+        std::fs::write(&ledger, backup).unwrap();
+        let (host, mine, mut session, _serving) = start().await;
+        let theirs = Lot { peer: mine.identity(), ..*session.lot() };
+        assert!(mine.list(session.lot()).unwrap().is_empty(), "{restored}");
+        assert!(host.store.list(&theirs).unwrap().is_empty(), "{restored}");
+        // And life goes on.
+        let prepared = session.prepare().await.unwrap();
+        let x = input(&model, 4);
+        assert_eq!(session.infer(prepared, &x).await.unwrap().values, reference::run(&model, &x).unwrap());
     }
 }
 
@@ -160,9 +209,9 @@ async fn both_pools_survive_a_restart() {
 async fn a_damaged_record_of_the_server_is_burned_and_the_client_told() {
     let folder = tempfile::tempdir().unwrap();
     let model = nets::tiny("tiny");
-    let host = Host::new([model.clone()], Arc::new(FileStore::open(folder.path(), 10).unwrap()));
+    let host = Host::new([model.clone()], Arc::new(pool(folder.path())));
     let (id, bytes) = prepare(&host).await;
-    let record = only_file(&folder.path().join(host.plan().digest_hex()));
+    let record = only_file(&folder.path().join("records"));
     let mut content = std::fs::read(&record).unwrap();
     let middle = content.len() / 2;
     content[middle] ^= 1;
@@ -200,12 +249,12 @@ async fn a_changed_record_of_the_client_gives_an_error_or_a_value() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_store_ends_the_session_and_says_so() {
     let model = nets::tiny("tiny");
-    let host = Host::new([model.clone()], Arc::new(MemoryStore::new(1)));
+    let host = Host::new([model.clone()], memory(1));
     let (id, bytes) = prepare(&host).await;
     let (mut session, server) = host.connect().await;
     let error = session.prepare().await.err().unwrap().to_string();
-    assert!(error.contains("the store is full: 1 pre-computes"), "{error}");
-    assert!(matches!(server.await.unwrap(), Err(ProtocolError::Store(StoreError::Full { limit: 1 }))));
+    assert!(error.contains("pre-computes of a model is limited to 1"), "{error}");
+    assert!(matches!(server.await.unwrap(), Err(ProtocolError::Store(StoreError::Full { limit: 1, .. }))));
     // The one that is there still serves.
     let x = input(&model, 4);
     let (mut session, _server) = host.connect().await;
@@ -217,9 +266,10 @@ async fn a_full_store_ends_the_session_and_says_so() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_learns_no_paths_of_the_server() {
     let folder = tempfile::tempdir().unwrap();
-    let host = Host::new([nets::tiny("tiny")], Arc::new(FileStore::open(folder.path(), 10).unwrap()));
-    // A file where the plan's directory belongs.
-    std::fs::write(folder.path().join(host.plan().digest_hex()), b"").unwrap();
+    let host = Host::new([nets::tiny("tiny")], Arc::new(pool(folder.path())));
+    // A file where a directory belongs.
+    std::fs::remove_dir(folder.path().join("records")).unwrap();
+    std::fs::write(folder.path().join("records"), b"").unwrap();
     let (mut session, server) = host.connect().await;
     let heard = session.prepare().await.err().unwrap().to_string();
     let error = server.await.unwrap().unwrap_err().to_string();

@@ -1,0 +1,218 @@
+//! A durable store: a ledger of small rows, and one sealed file per pre-compute.
+//!
+//! * A record's file is complete and synced before its row is; a row is gone, durably, before its file is read. So a
+//!   crash loses a pre-compute at worst, and files without a row are swept at the next opening.
+//! * One process at a time: the ledger is locked.
+//! * A copied directory begins anew: the ledger knows the file it was written to, and a ledger that finds itself in
+//!   another file forgets its pre-computes and takes a new name. What a copy inside the same file hides from this
+//!   check, the epochs show to the peer ([`Store::witness`]).
+//! * After a failure of the disk the ledger is opened again at the next use.
+
+use std::io;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use phineus_kernel::prg::Prg;
+use rand::CryptoRng;
+use zeroize::Zeroizing;
+
+use super::disk::{Directory, Disk};
+use super::id::hex;
+use super::ledger::{Ledger, Own, Row, Rows, expired};
+use super::peer::Peer;
+use super::seal::Seal;
+use super::{Limits, Lot, PoolId, PrepId, Stock, Store, StoreError};
+
+/// A store of pre-computes on a disk.
+pub struct Pool<D: Disk = Directory> {
+    disk: D,
+    key: Zeroizing<[u8; 32]>,
+    limits: Limits,
+    id: PoolId,
+    ledger: Mutex<Option<Ledger>>,
+    rng: Mutex<Prg>,
+}
+
+impl<D: Disk> Pool<D> {
+    /// Opens or creates the pool of a disk; `key` seals its records.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`], also if another process has it open.
+    pub fn open(
+        disk: D,
+        key: Zeroizing<[u8; 32]>,
+        limits: Limits,
+        rng: &mut impl CryptoRng,
+    ) -> Result<Self, StoreError> {
+        let mut rng = Prg::from_generator(rng);
+        let (ledger, id) = begin(&disk, &mut rng)?;
+        let pool = Self { disk, key, limits, id, ledger: Mutex::new(Some(ledger)), rng: Mutex::new(rng) };
+        pool.sweep()?;
+        Ok(pool)
+    }
+
+    /// Runs `work` on the ledger. Whatever goes wrong with it, it is opened again the next time.
+    fn with<T>(&self, work: impl FnOnce(&Ledger) -> Result<T, redb::Error>) -> Result<T, StoreError> {
+        let mut place = lock(&self.ledger);
+        let ledger = match place.take() {
+            Some(ledger) => ledger,
+            None => {
+                let (ledger, id) = begin(&self.disk, &mut lock(&self.rng))?;
+                if id != self.id {
+                    return Err(self.failed(io::Error::other("the ledger was replaced while it was in use")));
+                }
+                ledger
+            }
+        };
+        let done = work(&ledger).map_err(|e| self.failed(io::Error::other(e.to_string())))?;
+        *place = Some(ledger);
+        Ok(done)
+    }
+
+    /// Removes what has expired, files that no row names, and peers with whom nothing is shared any more: there is
+    /// nothing that could be used twice.
+    fn sweep(&self) -> Result<(), StoreError> {
+        let now = now();
+        if self.limits.life.is_some() {
+            self.with(|ledger| ledger.remove_all(|row| expired(row.made, self.limits.life, now)))?;
+        }
+        self.with(Ledger::forget_strangers)?;
+        let known: Vec<String> = self.with(Ledger::rows)?.iter().map(|(id, _)| hex(id.bytes())).collect();
+        for name in self.disk.names().map_err(|e| self.failed(e))? {
+            if !known.contains(&name) {
+                self.disk.remove(&name).map_err(|e| self.failed(e))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Rows that have not expired.
+    fn alive(&self) -> Result<Rows, StoreError> {
+        let now = now();
+        let mut rows = self.with(Ledger::rows)?;
+        rows.retain(|(_, row)| !expired(row.made, self.limits.life, now));
+        Ok(rows)
+    }
+
+    fn failed(&self, source: io::Error) -> StoreError {
+        StoreError::Io { path: self.disk.place(), source }
+    }
+}
+
+impl Pool {
+    /// The pool in a directory; its key lies beside it in the file `key`, or where `key` says.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn in_directory(
+        path: impl Into<std::path::PathBuf>,
+        key: Option<&std::path::Path>,
+        limits: Limits,
+        rng: &mut impl CryptoRng,
+    ) -> Result<Self, StoreError> {
+        let path = path.into();
+        let failed = |source| StoreError::Io { path: path.clone(), source };
+        let directory = Directory::open(&path).map_err(failed)?;
+        let beside = path.join("key");
+        let key = Directory::key(key.unwrap_or(&beside), || random(rng)).map_err(failed)?;
+        Self::open(directory, key, limits, rng)
+    }
+}
+
+impl<D: Disk> Store for Pool<D> {
+    fn identity(&self) -> PoolId {
+        self.id
+    }
+
+    fn put(&self, lot: &Lot, id: PrepId, record: &[u8]) -> Result<(), StoreError> {
+        self.check_room(lot, 1, record.len() as u64)?;
+        let row = Row {
+            plan: lot.plan,
+            peer: *lot.peer.bytes(),
+            order: 0,
+            made: now(),
+            bytes: record.len() as u64,
+            salt: random(&mut *lock(&self.rng)),
+        };
+        let seal = Seal::new(&self.key, &row.salt, &lot.plan, id.bytes());
+        let name = hex(id.bytes());
+        self.disk.write(&name, &mut seal.pieces(record)).map_err(|e| self.failed(e))?;
+        self.with(|ledger| ledger.insert(id, row))
+    }
+
+    fn take(&self, lot: &Lot, id: PrepId) -> Result<Zeroizing<Vec<u8>>, StoreError> {
+        let row = self.with(|ledger| ledger.remove(lot, id))?.ok_or(StoreError::Unknown(id))?;
+        let name = hex(id.bytes());
+        if expired(row.made, self.limits.life, now()) {
+            let _ = self.disk.remove(&name);
+            return Err(StoreError::Unknown(id));
+        }
+        let sealed = self.disk.read(&name, Seal::len(row.bytes));
+        // Best effort: without its row nobody can open it, and the next opener sweeps it.
+        let _ = self.disk.remove(&name);
+        let opened =
+            Seal::new(&self.key, &row.salt, &row.plan, id.bytes()).open(sealed.map_err(|e| self.failed(e))?);
+        opened.map_err(|_| StoreError::Damaged(id))
+    }
+
+    fn check_room(&self, lot: &Lot, count: usize, bytes: u64) -> Result<(), StoreError> {
+        let rows = self.alive()?;
+        self.limits.check(rows.iter().map(|(_, row)| (row.lot(), row.bytes)), lot, count, bytes)
+    }
+
+    fn list(&self, lot: &Lot) -> Result<Vec<PrepId>, StoreError> {
+        Ok(self.alive()?.iter().filter(|(_, row)| row.lot() == *lot).map(|(id, _)| *id).collect())
+    }
+
+    fn stock(&self) -> Result<Vec<Stock>, StoreError> {
+        Ok(super::stock_of(self.alive()?.iter().map(|(_, row)| (row.lot(), row.bytes))))
+    }
+
+    fn advance(&self, peer: PoolId) -> Result<u64, StoreError> {
+        self.with(|ledger| ledger.with_peer(peer, Peer::advance))
+    }
+
+    fn witness(&self, peer: PoolId, epoch: u64) -> Result<bool, StoreError> {
+        let fresh = self.with(|ledger| ledger.with_peer(peer, |known| known.witness(epoch)))?;
+        if !fresh {
+            self.burn(peer)?;
+        }
+        Ok(fresh)
+    }
+
+    fn burn(&self, peer: PoolId) -> Result<usize, StoreError> {
+        let burned = self.with(|ledger| ledger.remove_all(|row| row.peer == *peer.bytes()))?;
+        self.sweep()?;
+        Ok(burned)
+    }
+}
+
+/// Opens the ledger of a disk; a copy begins anew.
+fn begin<D: Disk>(disk: &D, rng: &mut Prg) -> Result<(Ledger, PoolId), StoreError> {
+    let failed = |source| StoreError::Io { path: disk.place(), source };
+    let broken = |e: redb::Error| failed(io::Error::other(e.to_string()));
+    let ledger = Ledger::open(disk.ledger().map_err(failed)?).map_err(broken)?;
+    let stamp = disk.stamp().map_err(failed)?;
+    let id = PoolId::random(rng);
+    let own = ledger.own(|| Own { id, stamp }).map_err(broken)?;
+    if own.stamp == stamp {
+        return Ok((ledger, own.id));
+    }
+    ledger.begin_anew(&Own { id, stamp }).map_err(broken)?;
+    Ok((ledger, id))
+}
+
+fn random(rng: &mut impl CryptoRng) -> [u8; 32] {
+    let mut bytes = [0; 32];
+    rng.fill_bytes(&mut bytes);
+    bytes
+}
+
+/// A poisoned lock only means that another session panicked: what it guards is consistent after any statement.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs()
+}

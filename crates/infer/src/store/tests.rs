@@ -1,0 +1,207 @@
+use std::fs;
+use std::path::Path;
+
+use phineus_kernel::prg::Prg;
+use tempfile::TempDir;
+
+use super::*;
+
+fn id(n: u8) -> PrepId {
+    PrepId::from_bytes([n; 16])
+}
+
+fn lot(n: u8) -> Lot {
+    Lot { plan: [n; 32], peer: PoolId::from_bytes([n; 16]) }
+}
+
+fn open(path: &Path, limits: Limits) -> Pool {
+    Pool::in_directory(path, None, limits, &mut Prg::from_generator(&mut rand::rng())).unwrap()
+}
+
+fn stores(limits: Limits) -> (TempDir, Vec<Box<dyn Store>>) {
+    let directory = tempfile::tempdir().unwrap();
+    let pool = open(&directory.path().join("pool"), limits);
+    let memory = MemoryStore::new(limits, &mut Prg::new([1; 16]));
+    (directory, vec![Box::new(memory), Box::new(pool)])
+}
+
+#[test]
+fn a_record_is_handed_out_exactly_once_and_to_its_lot_only() {
+    for store in stores(Limits::default()).1 {
+        store.put(&lot(1), id(1), b"one").unwrap();
+        store.put(&lot(1), id(2), b"").unwrap();
+        assert_eq!(store.list(&lot(1)).unwrap(), [id(1), id(2)]);
+        let strangers = Lot { peer: PoolId::from_bytes([9; 16]), ..lot(1) };
+        for wrong in [lot(2), strangers] {
+            assert!(matches!(store.take(&wrong, id(1)), Err(StoreError::Unknown(_))));
+        }
+        assert_eq!(store.take(&lot(1), id(1)).unwrap().as_slice(), b"one");
+        assert!(matches!(store.take(&lot(1), id(1)), Err(StoreError::Unknown(_))));
+        assert_eq!(store.take(&lot(1), id(2)).unwrap().as_slice(), b"");
+        assert!(store.stock().unwrap().is_empty());
+    }
+}
+
+#[test]
+fn many_threads_get_each_record_once() {
+    let (_directory, stores) = stores(Limits::default());
+    for store in stores {
+        for n in 0..40 {
+            store.put(&lot(1), id(n), &[n]).unwrap();
+        }
+        let taken: usize = std::thread::scope(|scope| {
+            let take = || (0..40).filter(|n| store.take(&lot(1), id(*n)).is_ok()).count();
+            let workers: Vec<_> = (0..4).map(|_| scope.spawn(take)).collect();
+            workers.into_iter().map(|w| w.join().unwrap()).sum()
+        });
+        assert_eq!(taken, 40);
+    }
+}
+
+#[test]
+fn every_quota_is_kept() {
+    let limits = Limits { per_plan: 3, per_peer: 2, bytes: 100, life: None };
+    for store in stores(limits).1 {
+        store.put(&lot(1), id(1), &[0; 40]).unwrap();
+        let full = |result: Result<(), StoreError>| match result {
+            Err(StoreError::Full { what, .. }) => what,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(full(store.put(&lot(1), id(2), &[0; 61])), "bytes");
+        store.put(&lot(1), id(2), &[0; 10]).unwrap();
+        assert_eq!(full(store.put(&lot(1), id(3), b"")), "pre-computes of a client");
+        let other = Lot { peer: PoolId::from_bytes([9; 16]), ..lot(1) };
+        assert_eq!(full(store.check_room(&other, 2, 0)), "pre-computes of a model");
+        store.put(&other, id(3), b"").unwrap();
+        drop(store.take(&lot(1), id(1)).unwrap());
+        assert!(store.check_room(&lot(1), 1, 90).is_ok());
+        let mut stock: Vec<_> = store.stock().unwrap().iter().map(|s| (s.count, s.bytes)).collect();
+        stock.sort_unstable();
+        assert_eq!(stock, [(1, 0), (1, 10)]);
+    }
+}
+
+#[test]
+fn a_peer_that_goes_back_in_time_loses_its_pre_computes() {
+    for store in stores(Limits::default()).1 {
+        let peer = lot(1).peer;
+        assert!(store.witness(peer, 5).unwrap() && store.witness(peer, 6).unwrap());
+        store.put(&lot(1), id(1), b"x").unwrap();
+        store.put(&lot(2), id(2), b"y").unwrap();
+        assert!(!store.witness(peer, 6).unwrap());
+        assert!(matches!(store.take(&lot(1), id(1)), Err(StoreError::Unknown(_))));
+        assert!(store.take(&lot(2), id(2)).is_ok());
+        assert!(!store.witness(peer, 3).unwrap() && store.witness(peer, 4).unwrap());
+        let (a, b) = (store.advance(peer).unwrap(), store.advance(peer).unwrap());
+        assert!(a < b);
+    }
+}
+
+#[test]
+fn a_pool_outlives_a_restart_and_a_damaged_record_is_burned() {
+    let directory = tempfile::tempdir().unwrap();
+    let pool = open(directory.path(), Limits::default());
+    let (name, epoch) = (pool.identity(), pool.advance(lot(1).peer).unwrap());
+    pool.put(&lot(1), id(1), b"first").unwrap();
+    pool.put(&lot(1), id(2), b"second").unwrap();
+    let records = directory.path().join("records");
+    let file = records.join(id::hex(id(1).bytes()));
+    let mut bytes = fs::read(&file).unwrap();
+    assert!(!bytes.windows(5).any(|w| w == b"first"), "records are sealed");
+    bytes[0] ^= 1;
+    fs::write(&file, bytes).unwrap();
+    fs::write(records.join("00.tmp"), b"half").unwrap();
+    drop(pool);
+    let pool = open(directory.path(), Limits::default());
+    assert_eq!(pool.identity(), name);
+    assert!(pool.advance(lot(1).peer).unwrap() > epoch);
+    assert!(!records.join("00.tmp").exists());
+    assert!(matches!(pool.take(&lot(1), id(1)), Err(StoreError::Damaged(_))));
+    assert!(matches!(pool.take(&lot(1), id(1)), Err(StoreError::Unknown(_))));
+    assert_eq!(pool.take(&lot(1), id(2)).unwrap().as_slice(), b"second");
+}
+
+#[test]
+fn two_processes_do_not_share_a_directory() {
+    let directory = tempfile::tempdir().unwrap();
+    let pool = open(directory.path(), Limits::default());
+    let second = Pool::in_directory(directory.path(), None, Limits::default(), &mut Prg::new([2; 16]));
+    assert!(matches!(second, Err(StoreError::Io { .. })));
+    drop(pool);
+    open(directory.path(), Limits::default());
+}
+
+/// Copies a pool's files, as a backup does.
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to.join("records")).unwrap();
+    for name in ["ledger", "key"] {
+        fs::copy(from.join(name), to.join(name)).unwrap();
+    }
+    for entry in fs::read_dir(from.join("records")).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), to.join("records").join(entry.file_name())).unwrap();
+    }
+}
+
+#[test]
+fn a_cloned_directory_begins_anew() {
+    let directory = tempfile::tempdir().unwrap();
+    let (original, clone) = (directory.path().join("a"), directory.path().join("b"));
+    let pool = open(&original, Limits::default());
+    pool.put(&lot(1), id(1), b"x").unwrap();
+    let name = pool.identity();
+    drop(pool);
+    copy(&original, &clone);
+    let cloned = open(&clone, Limits::default());
+    assert_ne!(cloned.identity(), name);
+    assert!(cloned.list(&lot(1)).unwrap().is_empty());
+    assert_eq!(open(&original, Limits::default()).list(&lot(1)).unwrap(), [id(1)]);
+}
+
+#[test]
+fn a_backup_restored_into_new_files_begins_anew() {
+    let directory = tempfile::tempdir().unwrap();
+    let (path, backup) = (directory.path().join("a"), directory.path().join("b"));
+    let pool = open(&path, Limits::default());
+    pool.put(&lot(1), id(1), b"x").unwrap();
+    drop(pool);
+    copy(&path, &backup);
+    let pool = open(&path, Limits::default());
+    drop(pool.take(&lot(1), id(1)).unwrap());
+    drop(pool);
+    // The old file stays while the new one is written, so that its number cannot be given out again.
+    fs::rename(&path, directory.path().join("old")).unwrap();
+    copy(&backup, &path);
+    assert!(open(&path, Limits::default()).list(&lot(1)).unwrap().is_empty());
+}
+
+#[test]
+fn expired_records_are_gone() {
+    let directory = tempfile::tempdir().unwrap();
+    let limits = Limits { life: Some(Duration::ZERO), ..Limits::default() };
+    let pool = open(directory.path(), limits);
+    pool.put(&lot(1), id(1), b"x").unwrap();
+    assert!(pool.list(&lot(1)).unwrap().is_empty());
+    assert!(matches!(pool.take(&lot(1), id(1)), Err(StoreError::Unknown(_))));
+    pool.put(&lot(1), id(2), b"x").unwrap();
+    drop(pool);
+    open(directory.path(), limits);
+    assert_eq!(fs::read_dir(directory.path().join("records")).unwrap().count(), 0);
+}
+
+#[test]
+fn another_key_opens_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("pool");
+    let pool = open(&path, Limits::default());
+    pool.put(&lot(1), id(1), b"x").unwrap();
+    drop(pool);
+    let elsewhere = directory.path().join("other.key");
+    let pool =
+        Pool::in_directory(&path, Some(&elsewhere), Limits::default(), &mut Prg::new([3; 16])).unwrap();
+    assert!(matches!(pool.take(&lot(1), id(1)), Err(StoreError::Damaged(_))));
+    drop(pool);
+    fs::write(&elsewhere, b"short").unwrap();
+    let short = Pool::in_directory(&path, Some(&elsewhere), Limits::default(), &mut Prg::new([3; 16]));
+    assert!(matches!(short, Err(StoreError::Io { .. })));
+}
