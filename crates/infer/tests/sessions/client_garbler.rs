@@ -1,47 +1,23 @@
 //! The client garbles: what it keeps does not grow with the network, what it sends online does not exceed the labels.
 
 use phineus_infer::ProtocolError;
-use phineus_infer::plan::{Choice, Engine, NonLinear, Offer, Options, Wishes};
-use phineus_infer::served::{Catalogue, Served};
-use phineus_infer::session::client::{Prepared, Request, Session};
-use phineus_infer::session::server;
-use phineus_infer::store::{MemoryStore, PrepId, Store};
+use phineus_infer::plan::{Choice, Engine, NonLinear, Options};
+use phineus_infer::session::client::Prepared;
+use phineus_infer::store::PrepId;
 use phineus_model::fixed::{Model, Reveal};
 use phineus_model::{reference, zoo};
-use phineus_net::mem;
-use tokio::task::JoinHandle;
 
 use crate::nets;
-use crate::party::{generator, input};
+use crate::party::{Host, input};
 
-/// A server that serves one model to clients that garble, and its store.
-struct Garbled {
-    catalogue: std::sync::Arc<Catalogue>,
-    store: std::sync::Arc<MemoryStore>,
-}
-
-impl Garbled {
-    fn of(model: Model) -> Self {
-        let mut catalogue =
-            Catalogue::new(Offer { engines: vec![Engine::ClientGarbler], ..Offer::default() });
-        catalogue.add(Served::new(model, &Options::of(Engine::ClientGarbler), 1 << 26).unwrap()).unwrap();
-        Self { catalogue: catalogue.into(), store: MemoryStore::new(10).into() }
-    }
-
-    async fn connect(&self) -> (Session, JoinHandle<Result<server::Summary, ProtocolError>>) {
-        let (client, server) = mem::pair();
-        let (catalogue, store) = (self.catalogue.clone(), self.store.clone());
-        let served = tokio::spawn(async move {
-            server::serve(server, &catalogue, store.as_ref(), || 0, &mut generator()).await
-        });
-        let session = Session::connect(client, &Request::default(), &mut generator()).await.unwrap();
-        (session, served)
-    }
+/// A server of clients that garble.
+fn garbled(model: Model) -> Host {
+    Host::of_options(&Options::of(Engine::ClientGarbler), [model])
 }
 
 /// Prepares in one session and infers from the stored bytes in another; the bytes and the report.
 async fn infer_later(model: &Model) -> (Vec<u8>, phineus_infer::report::Report) {
-    let garbled = Garbled::of(model.clone());
+    let garbled = garbled(model.clone());
     let (mut session, served) = garbled.connect().await;
     assert_eq!(session.plan().options().engine, Engine::ClientGarbler);
     let prepared = session.prepare().await.unwrap();
@@ -82,7 +58,7 @@ async fn a_network_of_the_literature_within_the_bytes_promised() {
     let (bytes, report) = infer_later(&model).await;
     // Per row of the report 40 bytes of costs, per output a word.
     assert_eq!(bytes.len(), 32 + 32 + 16 + 16 + 4 * 10 + 40 * report.layers.len());
-    let plan = Garbled::of(model).catalogue.find("", &Wishes::default()).unwrap().plan().clone();
+    let plan = garbled(model).plan();
     for (choice, row) in plan.choices().iter().zip(&report.layers) {
         let Choice::NonLinear(layer) = choice else { continue };
         assert!(matches!(layer, NonLinear::ClientGarbles(_)));
@@ -96,7 +72,7 @@ async fn a_network_of_the_literature_within_the_bytes_promised() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_record_is_no_material() {
-    let garbled = Garbled::of(nets::tiny("tiny"));
+    let garbled = garbled(nets::tiny("tiny"));
     let (mut session, _served) = garbled.connect().await;
     let prepared = session.prepare().await.unwrap();
     let (plan, id) = (session.plan().clone(), prepared.id());
@@ -110,9 +86,9 @@ async fn a_damaged_record_is_no_material() {
     even[80] &= 0xfe;
     assert!(matches!(Prepared::from_bytes(id, &even, &plan), Err(ProtocolError::Material)));
     // The server's half, one byte short.
-    let record = garbled.store.take(plan.digest(), id).unwrap();
+    let record = garbled.store.take(&garbled.lot(), id).unwrap();
     let short = PrepId::from_bytes([7; 16]);
-    garbled.store.put(plan.digest(), short, &record[..record.len() - 1]).unwrap();
+    garbled.store.put(&garbled.lot(), short, &record[..record.len() - 1]).unwrap();
     let copy = Prepared::from_bytes(short, &bytes, &plan).unwrap();
     let error = session.infer(copy, &input_of(&plan)).await.unwrap_err();
     assert!(error.to_string().contains("pre-compute"), "{error}");

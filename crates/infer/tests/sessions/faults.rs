@@ -77,7 +77,9 @@ fn a_pool_hands_out_what_it_kept_and_nothing_twice() {
                                 assert_eq!(*bytes, record(id), "seed {seed}");
                                 kept.remove(&id);
                             }
-                            Err(StoreError::Unknown(_)) => assert!(!kept.contains(&id), "seed {seed}: {id:?} lost"),
+                            Err(StoreError::Unknown(_)) => {
+                                assert!(!kept.contains(&id), "seed {seed}: {id:?} lost")
+                            }
                             Err(StoreError::Io { .. }) => drop(kept.remove(&id)),
                             Err(error) => panic!("seed {seed}: {error}"),
                         }

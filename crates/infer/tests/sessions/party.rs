@@ -53,7 +53,7 @@ impl Host {
 
     /// With plans for these options, in memory.
     pub(crate) fn of_options(options: &Options, models: impl IntoIterator<Item = Model>) -> Self {
-        Self::under(options, models, Arc::new(MemoryStore::new(1000)))
+        Self::under(options, models, memory(1000))
     }
 
     /// The plan of the only model.
@@ -85,7 +85,7 @@ impl Host {
         let (client, server) = mem::pair();
         let server = self.serve(server);
         let request = Request { wishes: self.wishes(), ..Request::default() };
-        (Session::connect(client, &request, &mut generator()).await.unwrap(), server)
+        (Session::connect(client, &request, &*CLIENT, &mut generator()).await.unwrap(), server)
     }
 
     /// Prepares and infers in a session of its own; the result.

@@ -139,7 +139,11 @@ impl Medium {
             match change {
                 _ if self.rng.random::<bool>() => {}
                 Change::Write(at, bytes) => {
-                    let kept = if self.rng.random_ratio(1, 4) { self.rng.random_range(0..=bytes.len()) } else { bytes.len() };
+                    let kept = if self.rng.random_ratio(1, 4) {
+                        self.rng.random_range(0..=bytes.len())
+                    } else {
+                        bytes.len()
+                    };
                     write_at(&mut left, at, &bytes[..kept]);
                 }
                 Change::Length(len) => left.resize(len as usize, 0),
@@ -247,7 +251,7 @@ impl Disk for SimDisk {
         let mut medium = self.medium();
         let (mut bytes, unfinished) = (Vec::new(), format!("{name}.tmp"));
         // Creating, every piece, syncing, renaming, syncing the directory.
-        let mut stop = |medium: &mut Medium, left: Option<(&str, &[u8])>| {
+        let stop = |medium: &mut Medium, left: Option<(&str, &[u8])>| {
             let Err((error, part)) = medium.step() else { return Ok(()) };
             if let (Some((name, bytes)), true) = (left, part) {
                 medium.records.insert(name.to_owned(), bytes.to_vec());
@@ -297,7 +301,11 @@ impl Disk for SimDisk {
 
     fn names(&self) -> io::Result<Vec<String>> {
         let medium = self.medium();
-        if medium.off { Err(io::Error::other("no power")) } else { Ok(medium.records.keys().cloned().collect()) }
+        if medium.off {
+            Err(io::Error::other("no power"))
+        } else {
+            Ok(medium.records.keys().cloned().collect())
+        }
     }
 
     fn place(&self) -> PathBuf {

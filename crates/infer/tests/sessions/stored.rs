@@ -6,7 +6,7 @@ use std::sync::Arc;
 use phineus_infer::ProtocolError;
 use phineus_infer::session::client::{Prepared, Request, Session};
 use phineus_infer::store::{Lot, PrepId, Store as _, StoreError};
-use phineus_model::fixed::{Model, Reveal};
+use phineus_model::fixed::Reveal;
 use phineus_model::reference;
 
 use crate::nets;
