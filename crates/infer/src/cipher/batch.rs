@@ -102,8 +102,8 @@ impl Batch {
                 rows.iter().flat_map(|&o| inputs.iter().map(move |&i| weight(o, i))).collect();
             for (&o, mut sum) in rows.iter().zip(evaluator.combine(&xs, &weights)?) {
                 let bias = vec![numbers.bias[o]; evaluator.slots()];
-                let bias = evaluator.term(&bias, evaluator.level(&sum))?;
-                evaluator.add_term(&mut sum, &bias)?;
+                let bias = evaluator.summand(&bias, evaluator.level(&sum))?;
+                evaluator.add_summand(&mut sum, &bias)?;
                 outputs[o] = Some(sum);
             }
         }

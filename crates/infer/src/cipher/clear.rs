@@ -6,7 +6,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::evaluator::{Evaluator, Giant, Term};
+use super::evaluator::{Encoder, Evaluator, Giant, Term};
 
 /// An evaluator without encryption.
 #[derive(Debug)]
@@ -144,17 +144,13 @@ fn lower(level: usize) -> Result<usize, ClearError> {
     level.checked_sub(1).ok_or(ClearError::Exhausted)
 }
 
-impl Evaluator for Clear {
-    type Cipher = ClearCipher;
-    type Plain = ClearPlain;
+impl Encoder for Clear {
+    type Factor = ClearPlain;
+    type Summand = ClearPlain;
     type Error = ClearError;
 
     fn slots(&self) -> usize {
         self.slots
-    }
-
-    fn level(&self, x: &ClearCipher) -> usize {
-        x.level
     }
 
     fn factor(&self, values: &[f64], level: usize) -> Result<ClearPlain, ClearError> {
@@ -163,9 +159,17 @@ impl Evaluator for Clear {
         Ok(ClearPlain { slots: values.to_vec(), level })
     }
 
-    fn term(&self, values: &[f64], level: usize) -> Result<ClearPlain, ClearError> {
+    fn summand(&self, values: &[f64], level: usize) -> Result<ClearPlain, ClearError> {
         self.check(values)?;
         Ok(ClearPlain { slots: values.to_vec(), level })
+    }
+}
+
+impl Evaluator for Clear {
+    type Cipher = ClearCipher;
+
+    fn level(&self, x: &ClearCipher) -> usize {
+        x.level
     }
 
     fn add(&self, x: &mut ClearCipher, y: &ClearCipher) -> Result<(), ClearError> {
@@ -175,7 +179,7 @@ impl Evaluator for Clear {
         Ok(())
     }
 
-    fn add_term(&self, x: &mut ClearCipher, y: &ClearPlain) -> Result<(), ClearError> {
+    fn add_summand(&self, x: &mut ClearCipher, y: &ClearPlain) -> Result<(), ClearError> {
         same(x.level, y.level)?;
         let sum = x.slots.iter().zip(&y.slots).map(|(a, b)| a + b).collect();
         *x = self.note(sum, x.level);
@@ -186,6 +190,7 @@ impl Evaluator for Clear {
         &self,
         xs: &[ClearCipher],
         giants: &[Giant<'_, ClearPlain>],
+        _: f64,
     ) -> Result<ClearCipher, ClearError> {
         let level = xs.first().ok_or(ClearError::Factors)?.level;
         let below = lower(level)?;
@@ -269,9 +274,10 @@ mod tests {
         assert_eq!(clear.decrypt(&clear.rotate(&x, 1).unwrap()), [2.0, 3.0, 4.0, 1.0]);
         let p = clear.factor(&[1.0, 0.0, -1.0, 2.0], 2).unwrap();
         let terms = [0, 3].map(|step| Term { input: 0, step, plain: &p }).to_vec();
-        let y = clear.linear(std::slice::from_ref(&x), &[Giant { step: 0, terms: terms.clone() }]).unwrap();
+        let y =
+            clear.linear(std::slice::from_ref(&x), &[Giant { step: 0, terms: terms.clone() }], 4.0).unwrap();
         assert_eq!((clear.decrypt(&y), clear.level(&y)), (vec![5.0, 0.0, -5.0, 14.0], 1));
-        let turned = clear.linear(&[x], &[Giant { step: 2, terms }]).unwrap();
+        let turned = clear.linear(&[x], &[Giant { step: 2, terms }], 4.0).unwrap();
         assert_eq!(clear.decrypt(&turned), [-5.0, 14.0, 5.0, 0.0]);
         let z = clear.square(&y).unwrap();
         assert_eq!((clear.decrypt(&z), clear.level(&z)), (vec![25.0, 0.0, 25.0, 196.0], 0));
@@ -299,7 +305,7 @@ mod tests {
         assert_eq!(clear.add(&mut x.clone(), &y), Err(ClearError::Levels(1, 0)));
         assert_eq!(clear.square(&y), Err(ClearError::Exhausted));
         assert_eq!(clear.factor(&[1.0, 2.0], 0), Err(ClearError::Exhausted));
-        assert_eq!(clear.term(&[1.0], 0), Err(ClearError::Slots { expected: 2, found: 1 }));
-        assert_eq!(clear.linear(&[x], &[]), Err(ClearError::Factors));
+        assert_eq!(clear.summand(&[1.0], 0), Err(ClearError::Slots { expected: 2, found: 1 }));
+        assert_eq!(clear.linear(&[x], &[], 0.0), Err(ClearError::Factors));
     }
 }

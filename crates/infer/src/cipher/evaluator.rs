@@ -11,35 +11,41 @@
 //! | [`rotate`](Evaluator::rotate) | x_{i + k} | same | one key switch |
 //! | [`square`](Evaluator::square) | x^2 | less one | one product, one key switch |
 //! | [`combine`](Evaluator::combine) | sums of w x, w numbers | less one | one multiplication per coefficient |
-//! | [`add`](Evaluator::add), [`add_term`](Evaluator::add_term) | x + y | same | negligible |
+//! | [`add`](Evaluator::add), [`add_summand`](Evaluator::add_summand) | x + y | same | negligible |
 
-/// What runs a [`Program`](super::Program): a scheme with its evaluation keys, or numbers in the clear
-/// ([`Clear`](super::Clear)).
-pub trait Evaluator {
-    /// An encrypted vector of slots.
-    type Cipher;
-    /// An encoded vector of weights or summands.
-    type Plain;
+/// Turns vectors of numbers into what ciphertexts are multiplied with and added to. Needs no keys.
+pub trait Encoder {
+    /// An encoded vector of weights.
+    type Factor;
+    /// An encoded vector of summands.
+    type Summand;
     /// What can go wrong: a missing key, a wrong level.
     type Error: std::error::Error;
 
     /// Number of slots, a power of two.
     fn slots(&self) -> usize;
 
-    /// Products that the ciphertext can still take part in, one after the other.
-    fn level(&self, x: &Self::Cipher) -> usize;
-
     /// Factors for ciphertexts of `level`, one per slot.
     ///
     /// # Errors
     /// Factors that do not fit, level 0.
-    fn factor(&self, values: &[f64], level: usize) -> Result<Self::Plain, Self::Error>;
+    fn factor(&self, values: &[f64], level: usize) -> Result<Self::Factor, Self::Error>;
 
     /// Summands for ciphertexts of `level`, one per slot.
     ///
     /// # Errors
     /// Summands that do not fit.
-    fn term(&self, values: &[f64], level: usize) -> Result<Self::Plain, Self::Error>;
+    fn summand(&self, values: &[f64], level: usize) -> Result<Self::Summand, Self::Error>;
+}
+
+/// What runs a [`Program`](super::Program): a scheme with its evaluation keys, or numbers in the clear
+/// ([`Clear`](super::Clear)).
+pub trait Evaluator: Encoder {
+    /// An encrypted vector of slots.
+    type Cipher;
+
+    /// Products that the ciphertext can still take part in, one after the other.
+    fn level(&self, x: &Self::Cipher) -> usize;
 
     /// x += y; both have one level.
     ///
@@ -50,18 +56,20 @@ pub trait Evaluator {
     /// x += y.
     ///
     /// # Errors
-    /// A term of another level.
-    fn add_term(&self, x: &mut Self::Cipher, y: &Self::Plain) -> Result<(), Self::Error>;
+    /// A summand of another level.
+    fn add_summand(&self, x: &mut Self::Cipher, y: &Self::Summand) -> Result<(), Self::Error>;
 
     /// The sum over `giants` of rot_giant(sum of rot_baby(xs\[input\]) plain), rescaled: a linear map; one level lower.
-    /// Rotations of one ciphertext share their decomposition.
+    /// Rotations of one ciphertext share their decomposition. `gain` bounds the root of the sum of the squares of the
+    /// factors that meet in one slot of the outcome: for the bound on its noise.
     ///
     /// # Errors
     /// No key for a step at this level, no term, different levels, level 0.
     fn linear(
         &self,
         xs: &[Self::Cipher],
-        giants: &[Giant<'_, Self::Plain>],
+        giants: &[Giant<'_, Self::Factor>],
+        gain: f64,
     ) -> Result<Self::Cipher, Self::Error>;
 
     /// Slot i of the output is slot i + `step` of x.

@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 
 use super::cost::{CostModel, Steps};
-use super::diagonal::Diagonals;
-use super::evaluator::{Evaluator, Giant, Term};
+use super::diagonal::{Diagonals, Product};
+use super::evaluator::{Encoder, Evaluator, Giant, Term};
 use super::layout::Layout;
 
 /// A network on slots: linear maps with a square between any two.
@@ -19,17 +19,17 @@ pub struct Program {
 }
 
 /// The encoded weights of a program.
-#[derive(Debug)]
-pub struct Weights<P> {
-    maps: Vec<MapWeights<P>>,
+pub struct Weights<F, S> {
+    maps: Vec<MapWeights<F, S>>,
 }
 
-#[derive(Debug)]
-struct MapWeights<P> {
+struct MapWeights<F, S> {
     /// As [`Diagonals::products`].
-    factors: Vec<P>,
+    factors: Vec<F>,
     /// Per ciphertext of the output.
-    terms: Vec<P>,
+    summands: Vec<S>,
+    /// Per ciphertext of the output, the largest norm of the weights that meet in a slot before the folds.
+    gains: Vec<f64>,
 }
 
 /// The numbers of one linear map.
@@ -135,21 +135,29 @@ impl Program {
     ///
     /// # Panics
     /// Numbers of other maps than those of the program.
-    pub fn encode<E: Evaluator>(
+    pub fn encode<E: Encoder>(
         &self,
-        evaluator: &E,
+        encoder: &E,
         numbers: &[Affine],
-    ) -> Result<Weights<E::Plain>, E::Error> {
+    ) -> Result<Weights<E::Factor, E::Summand>, E::Error> {
         assert_eq!(numbers.len(), self.maps.len(), "number of maps");
         let maps = self.maps.iter().zip(numbers).enumerate().map(|(index, (map, numbers))| {
             let level = self.level(index);
-            let factor =
-                |&product| evaluator.factor(&map.plaintext(product, &numbers.weights, numbers.scale), level);
-            let factors = map.products.iter().map(factor).collect::<Result<_, _>>()?;
-            let terms = map.output().place(&numbers.bias);
-            let term = |term: &Vec<f64>| evaluator.term(term, level.saturating_sub(1));
-            let terms = terms.iter().map(term).collect::<Result<_, _>>()?;
-            Ok(MapWeights { factors, terms })
+            let mut met = vec![vec![0.0; map.output().slots()]; map.output().ciphers()];
+            let mut factor = |&product: &Product| {
+                let slots = map.plaintext(product, &numbers.weights, numbers.scale);
+                let giant = map.giants[product.giant as usize];
+                let met = &mut met[product.output as usize];
+                let turned = slots.iter().cycle().skip(giant);
+                met.iter_mut().zip(turned).for_each(|(met, w)| *met += w * w);
+                encoder.factor(&slots, level)
+            };
+            let factors = map.products.iter().map(&mut factor).collect::<Result<_, _>>()?;
+            let gains = met.iter().map(|met| met.iter().copied().fold(0.0, f64::max).sqrt()).collect();
+            let biases = map.output().place(&numbers.bias);
+            let summand = |bias: &Vec<f64>| encoder.summand(bias, level.saturating_sub(1));
+            let summands = biases.iter().map(summand).collect::<Result<_, _>>()?;
+            Ok(MapWeights { factors, summands, gains })
         });
         Ok(Weights { maps: maps.collect::<Result<_, _>>()? })
     }
@@ -161,7 +169,7 @@ impl Program {
     pub fn run<E: Evaluator>(
         &self,
         evaluator: &E,
-        weights: &Weights<E::Plain>,
+        weights: &Weights<E::Factor, E::Summand>,
         inputs: Vec<E::Cipher>,
     ) -> Result<Vec<E::Cipher>, E::Error> {
         let mut values = inputs;
@@ -178,7 +186,7 @@ impl Program {
     pub fn step<E: Evaluator>(
         &self,
         evaluator: &E,
-        weights: &Weights<E::Plain>,
+        weights: &Weights<E::Factor, E::Summand>,
         index: usize,
         inputs: &[E::Cipher],
     ) -> Result<Vec<E::Cipher>, E::Error> {
@@ -195,13 +203,15 @@ impl Program {
 fn map_slots<E: Evaluator>(
     evaluator: &E,
     map: &Diagonals,
-    weights: &MapWeights<E::Plain>,
+    weights: &MapWeights<E::Factor, E::Summand>,
     inputs: &[E::Cipher],
 ) -> Result<Vec<E::Cipher>, E::Error> {
     let products: Vec<_> = map.products.iter().zip(&weights.factors).collect();
-    let outputs = products.chunk_by(|a, b| a.0.output == b.0.output).zip(&weights.terms);
-    let output = |(products, bias): (&[(&super::diagonal::Product, &E::Plain)], &E::Plain)| {
-        let giants: Vec<Giant<'_, E::Plain>> = products
+    let outputs = products.chunk_by(|a, b| a.0.output == b.0.output);
+    let numbers = weights.summands.iter().zip(&weights.gains);
+    let mut sums = Vec::with_capacity(map.output().ciphers());
+    for (products, (bias, &gain)) in outputs.zip(numbers) {
+        let giants: Vec<Giant<'_, E::Factor>> = products
             .chunk_by(|a, b| a.0.giant == b.0.giant)
             .map(|terms| Giant {
                 step: map.giants[terms[0].0.giant as usize],
@@ -215,13 +225,13 @@ fn map_slots<E: Evaluator>(
                     .collect(),
             })
             .collect();
-        let mut sum = evaluator.linear(inputs, &giants)?;
+        let mut sum = evaluator.linear(inputs, &giants, gain)?;
         for &fold in &map.folds {
             let turned = evaluator.rotate(&sum, fold)?;
             evaluator.add(&mut sum, &turned)?;
         }
-        evaluator.add_term(&mut sum, bias)?;
-        Ok(sum)
-    };
-    outputs.map(output).collect()
+        evaluator.add_summand(&mut sum, bias)?;
+        sums.push(sum);
+    }
+    Ok(sums)
 }

@@ -2,6 +2,9 @@
 
 use std::io::Read;
 
+use phineus_he::slots::{KeyUpload, Reply, Requests, SecretKey};
+use phineus_kernel::prg::Prg;
+use phineus_kernel::wire::Wire as _;
 use phineus_model::graph::Conv;
 
 use super::batch::Batch;
@@ -9,7 +12,8 @@ use super::cost::CostModel;
 use super::map::{Entries, Shape};
 use super::network::Peaks;
 use super::planner::{self, Target};
-use super::{Affine, Clear, InputForm, Network, Program};
+use super::scheme::{Choices, PEAKS, Scheme};
+use super::{Affine, Clear, Encrypted, InputForm, Network, Program};
 
 fn lola() -> Vec<Shape> {
     let conv =
@@ -252,4 +256,45 @@ fn trained_networks_on_real_digits() {
         let largest = clear.counts().largest;
         assert!(largest[&0] < 4.0, "{name}: {largest:?}");
     }
+}
+
+#[test]
+fn lola_under_encryption() {
+    let Some(bytes) = shared("models/lola_paper_mnist.onnx") else { return };
+    let Some(digits) = digits(3) else { return };
+    let graph = phineus_model::pass::canonical(phineus_model::onnx::import(&bytes).unwrap()).unwrap();
+    let network = Network::new(&graph).unwrap();
+    let inputs: Vec<Vec<f64>> =
+        digits.iter().map(|(x, _)| x.iter().map(|&v| f64::from(v)).collect()).collect();
+    let network = network.clone().scaled(&network.largest(&inputs), PEAKS);
+    let choices = Choices { form: InputForm::Convolution, ..Choices::default() };
+    let scheme = Scheme::new(network.shapes(), &choices, &CostModel::default()).unwrap();
+    let mut rng = Prg::from_seed32(&[7; 32]);
+    let secret = SecretKey::generate(scheme.params(), &mut rng);
+    let public = secret.public_key(&mut rng);
+    let upload = KeyUpload::generate(&secret, scheme.keys(), &mut rng).unwrap();
+    let evaluator = Encrypted::new(upload.expand(), scheme.ceilings());
+    let weights = scheme.program().encode(scheme.params(), network.numbers()).unwrap();
+    for (input, (_, label)) in inputs.iter().zip(&digits) {
+        let slots = scheme.program().input().place(input);
+        let requests = Requests::encrypt(&secret, &slots, scheme.program().depth(), &mut rng).unwrap();
+        let ciphers = requests.into_ciphertexts(scheme.input()).unwrap();
+        let outputs = scheme.program().run(&evaluator, &weights, ciphers).unwrap();
+        let reply = |x| evaluator.scheme().reply(x, &public, scheme.reply(), &mut rng).unwrap();
+        let replies: Vec<Reply> = outputs.iter().map(reply).collect();
+        let slots: Vec<Vec<f64>> = replies
+            .iter()
+            .map(|r| {
+                secret.decrypt(r, scheme.reply()).unwrap().slots().repeat(8192 / scheme.reply().period())
+            })
+            .collect();
+        let found = scheme.program().output().read(&slots);
+        let expected = network.evaluate(input);
+        let error = found.iter().zip(&expected).fold(0.0, |m: f64, (a, b)| m.max((a - b).abs()));
+        assert_eq!(largest_at(found), *label);
+        assert!(error < 1e-2);
+    }
+    assert!(KeyUpload::wire_len(scheme.keys()) < 15_000_000);
+    assert!(Requests::wire_len(scheme.requests()) < 200_000);
+    assert!(Reply::wire_len(scheme.reply()) < 60_000);
 }

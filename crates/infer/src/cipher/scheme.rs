@@ -1,0 +1,219 @@
+//! The agreement on encryption: which parameters, keys and messages a network takes.
+//!
+//! Both parties derive it from the shapes of the network, so that equal digests mean equal lengths of all messages. The
+//! smallest ring is taken whose modulus leaves room for the depth of the network at the wanted precision and whose
+//! slots hold its values; inside the cap on the modulus the scale is as large as it can be.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use phineus_he::slots::{KeyShape, Params, ParamsLiteral, ReplySpec, RequestShape, SlotsError};
+
+use super::cost::CostModel;
+use super::map::Shape;
+use super::network::Peaks;
+use super::planner::{self, PlannerError, Target};
+use super::program::Program;
+use super::reach::InputForm;
+
+/// What the parties choose.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Choices {
+    /// What the client sends.
+    pub form: InputForm,
+    /// Bits of the scale at least: slots are precise to about twelve bits less.
+    pub precision: u32,
+    /// The largest value of the input.
+    pub input: f64,
+}
+
+/// Parameters, program and messages of a network.
+#[derive(Debug)]
+pub struct Scheme {
+    params: Arc<Params>,
+    program: Program,
+    keys: KeyShape,
+    requests: RequestShape,
+    reply: ReplySpec,
+    input: f64,
+    digest: [u8; 32],
+}
+
+/// Why a network has no scheme.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SchemeError {
+    /// No program.
+    #[error(transparent)]
+    Planner(#[from] PlannerError),
+    /// Parameters that cannot be.
+    #[error(transparent)]
+    Slots(#[from] SlotsError),
+    /// More levels than the largest ring has.
+    #[error(
+        "the network needs {needed} levels and the largest ring has {most} of {precision} bits: train it with fewer \
+         squares or ask for less precision"
+    )]
+    Depth {
+        /// Levels needed.
+        needed: usize,
+        /// Levels there are.
+        most: usize,
+        /// Bits of each.
+        precision: u32,
+    },
+}
+
+/// log2 of the smallest and of the largest ring, and the most bits of its modulus.
+const RINGS: [(u32, u32); 4] = [(12, 105), (13, 211), (14, 424), (15, 854)];
+/// Bits of the longest prime.
+const WORD: u32 = 28;
+/// Bits of the modulus at level 0 above the scale: values there are below 2, and neither errors nor flood may wrap.
+const HEADROOM: u32 = 3;
+/// log2 of the flood, below the scale.
+const FLOOD: u32 = 16;
+
+/// How large values are in a scaled network: see [`Network::scaled`](super::Network::scaled).
+pub const PEAKS: Peaks = Peaks { square: 8.0, output: 1.0 };
+/// By how much inputs may exceed those that a network was calibrated with.
+const MARGIN: f64 = 1.5;
+
+impl Default for Choices {
+    /// Any form, inputs up to one.
+    fn default() -> Self {
+        Self { form: InputForm::Any, precision: 24, input: 1.0 }
+    }
+}
+
+impl Scheme {
+    /// The scheme of a network with these linear maps.
+    ///
+    /// # Errors
+    /// A network that is too deep or too wide for every ring.
+    pub fn new(shapes: &[Shape], choices: &Choices, costs: &CostModel) -> Result<Self, SchemeError> {
+        let depth = (2 * shapes.len()).checked_sub(1).ok_or(PlannerError::Empty)?;
+        let mut refused = None;
+        for (log_n, cap) in RINGS {
+            let Some(literal) = chain(log_n, cap, depth, choices.precision) else { continue };
+            let target = Target { slots: 1 << log_n, levels: depth, form: choices.form };
+            match planner::plan(shapes, target, costs) {
+                Ok(program) => return Self::with(Params::new(&literal?)?, program, choices),
+                Err(error) => refused = Some(error),
+            }
+        }
+        let needed = depth;
+        let most = RINGS.map(|(_, cap)| (cap.saturating_sub(3 * WORD) / choices.precision.max(1)) as usize);
+        let most = most.into_iter().max().unwrap_or(0);
+        Err(refused.map_or(SchemeError::Depth { needed, most, precision: choices.precision }, Into::into))
+    }
+
+    fn with(params: Arc<Params>, program: Program, choices: &Choices) -> Result<Self, SchemeError> {
+        let rotations = program.rotations().into_iter();
+        let rotations: BTreeMap<u32, usize> = rotations.map(|(step, level)| (step as u32, level)).collect();
+        let keys = KeyShape::new(&params, program.relinearisation(), rotations)?;
+        let (count, level) = (program.input().ciphers(), program.depth());
+        let requests = RequestShape { params: params.clone(), count, level };
+        let (period, scale) = (program.output().period(), params.scale(0)?.log2());
+        // Half a unit of the modulus is as good as none.
+        let width = (scale + f64::from(HEADROOM)).floor() as u32;
+        let reply = ReplySpec::new(&params, period, width, (scale as u32).saturating_sub(FLOOD))?;
+        let mut scheme =
+            Self { params, program, keys, requests, reply, input: choices.input, digest: [0; 32] };
+        scheme.digest = scheme.hash();
+        Ok(scheme)
+    }
+
+    /// Encryption parameters.
+    #[must_use]
+    pub fn params(&self) -> &Arc<Params> {
+        &self.params
+    }
+
+    /// What the server evaluates.
+    #[must_use]
+    pub fn program(&self) -> &Program {
+        &self.program
+    }
+
+    /// The keys that the client makes.
+    #[must_use]
+    pub fn keys(&self) -> &KeyShape {
+        &self.keys
+    }
+
+    /// The client's message of one inference.
+    #[must_use]
+    pub fn requests(&self) -> &RequestShape {
+        &self.requests
+    }
+
+    /// The server's message of one inference, per ciphertext of the output.
+    #[must_use]
+    pub fn reply(&self) -> &ReplySpec {
+        &self.reply
+    }
+
+    /// Bound on the values of the input.
+    #[must_use]
+    pub fn input(&self) -> f64 {
+        self.input
+    }
+
+    /// Bounds on the slots of every level, for [`Encrypted`](super::Encrypted).
+    #[must_use]
+    pub fn ceilings(&self) -> Vec<f64> {
+        let depth = self.program.depth();
+        let ceiling = |level: usize| match level {
+            0 => MARGIN * PEAKS.output,
+            level if level == depth => self.input,
+            level if (depth - level).is_multiple_of(2) => (MARGIN * PEAKS.square).powi(2),
+            _ => MARGIN * PEAKS.square,
+        };
+        (0..=depth).map(ceiling).collect()
+    }
+
+    /// What both parties compare.
+    #[must_use]
+    pub fn digest(&self) -> &[u8; 32] {
+        &self.digest
+    }
+
+    fn hash(&self) -> [u8; 32] {
+        let mut hasher = blake3::Hasher::new_derive_key("phineus cipher scheme 1");
+        hasher.update(&self.params.digest());
+        let mut number = |value: usize| {
+            hasher.update(&(value as u64).to_le_bytes());
+        };
+        let program = &self.program;
+        for layout in [program.input(), program.output()] {
+            number(layout.ciphers());
+            (0..layout.ciphers() * layout.slots()).for_each(|k| {
+                number(layout.element(k / layout.slots(), k % layout.slots()).map_or(0, |e| e + 1));
+            });
+        }
+        for map in program.maps() {
+            number(map.products.len());
+            for steps in [&map.babies, &map.giants, &map.folds] {
+                number(steps.len());
+                steps.iter().for_each(|&step| number(step));
+            }
+        }
+        number(self.reply.period());
+        hasher.update(&self.input.to_le_bytes());
+        *hasher.finalize().as_bytes()
+    }
+}
+
+/// The chain with the largest scale that fits below the cap, if that has the wanted precision: special primes make a
+/// digit of two limbs where there is room, and of one otherwise.
+fn chain(log_n: u32, cap: u32, depth: usize, precision: u32) -> Option<Result<ParamsLiteral, SlotsError>> {
+    let fits = |digits: u32| {
+        // All primes of one size, but for the headroom of level 0.
+        let room = f64::from(cap) - 0.5 - f64::from(HEADROOM + WORD * digits);
+        let scale = (room / (depth as f64 + 1.0)).min(f64::from(WORD - HEADROOM));
+        (scale >= f64::from(precision)).then_some((digits, scale))
+    };
+    let (digits, scale) = [2, 1].into_iter().find_map(fits)?;
+    let base = (scale + f64::from(HEADROOM)).floor() as u32;
+    Some(ParamsLiteral::near(log_n, scale, depth, 1, &[base], &vec![WORD; digits as usize]))
+}
