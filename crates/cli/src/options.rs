@@ -34,6 +34,11 @@ impl PlanFlags {
         }
     }
 
+    /// The link that is planned for, where it is named.
+    pub(crate) fn link(&self) -> Option<LinkProfile> {
+        self.plan_link
+    }
+
     /// What the client of such a pair wishes for.
     pub(crate) fn wishes(&self) -> Wishes {
         Wishes { engine: Some(self.engine), rounding: Some(self.rounding), link: None }

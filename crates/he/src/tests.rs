@@ -198,7 +198,7 @@ fn fresh_zeros_alone() {
 }
 
 /// Largest difference of two empirical distribution functions.
-fn kolmogorov_smirnov(a: &mut [f64], b: &mut [f64]) -> f64 {
+pub(crate) fn kolmogorov_smirnov(a: &mut [f64], b: &mut [f64]) -> f64 {
     a.sort_by(f64::total_cmp);
     b.sort_by(f64::total_cmp);
     let (mut i, mut j, mut worst) = (0, 0, 0.0_f64);

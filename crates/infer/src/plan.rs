@@ -135,6 +135,9 @@ pub struct Plan {
 /// Most inferences whose linear layers are prepared together.
 pub const MAX_BULK: usize = 64;
 
+/// Most bytes that either party holds at once for inferences that are prepared together.
+const BULK_BYTES: usize = 512 << 20;
+
 /// Most bytes of tables and labels that a client keeps for one inference.
 const MAX_STORED: u64 = 64 << 30;
 
@@ -253,14 +256,21 @@ impl Plan {
         &self.linear
     }
 
+    /// Most inferences whose linear layers are prepared at once: [`MAX_BULK`], or fewer where neither party should have
+    /// to hold the requests of so many large images in memory.
+    #[must_use]
+    pub fn together(&self) -> usize {
+        (BULK_BYTES / self.linear.bytes_per_inference(&self.rings).max(1)).clamp(1, MAX_BULK)
+    }
+
     /// All linear layers for `count` inferences at once: polynomials are filled with several inferences, and a
     /// transform of the weights serves all of them.
     ///
     /// # Errors
-    /// [`PlanError::TooLarge`] for more than [`MAX_BULK`] inferences or none, and as [`Plan::new`].
+    /// [`PlanError::TooLarge`] for more than [`Plan::together`] inferences or none, and as [`Plan::new`].
     pub fn bulk(&self, count: usize) -> Result<LinearPlan, PlanError> {
-        if !(1..=MAX_BULK).contains(&count) {
-            let (got, limit) = (count as u64, MAX_BULK as u64);
+        if !(1..=self.together()).contains(&count) {
+            let (got, limit) = (count as u64, self.together() as u64);
             return Err(PlanError::TooLarge { what: "pre-computes at once", got, limit });
         }
         LinearPlan::choose(&self.public, &self.rings, count, &self.options.link)

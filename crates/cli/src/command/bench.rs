@@ -72,7 +72,8 @@ enum Layers {
 
 /// Runs and reports.
 pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
-    let Arguments { conditions, output, json, .. } = &arguments;
+    let Arguments { output, json, .. } = &arguments;
+    let conditions = &Conditions { plan_link: arguments.plan.link(), ..arguments.conditions.clone() };
     if let Some(party) = arguments.party {
         return party::run(party, Path::new(&arguments.network), &arguments.address, conditions).await;
     }

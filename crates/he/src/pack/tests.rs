@@ -8,7 +8,7 @@ use rand::{RngExt, SeedableRng};
 
 use super::*;
 use crate::noise::{self, LayerInput, packing_noise};
-use crate::tests::{Party, exact_noise, schoolbook};
+use crate::tests::{Party, exact_noise, kolmogorov_smirnov, schoolbook};
 use crate::{GaloisShape, Params, ParamsLiteral, ResponseShape};
 
 /// Largest weight and number of weights of the tests' polynomials.
@@ -177,6 +177,45 @@ fn other_coefficients_leave_nothing() {
         pack(&keys, &layout, 0, &spec, masked.collect::<Vec<_>>()).unwrap()
     };
     assert_eq!(packed(0), packed(100_003));
+}
+
+/// What a client can see of merged responses, c_1 and the noise of what it decrypts, for light and for heavy weights.
+#[test]
+fn merged_responses_look_alike_whatever_the_weights() {
+    let mut party = Party::new(&ParamsLiteral::n4096(), 64);
+    let n = party.params.degree();
+    let ring = Pow2::new(22).unwrap();
+    let positions: Vec<Vec<u32>> = vec![(0..1024).map(|i| 4 * i).collect(); 4];
+    let layout = Layout::new(n, &positions, 2).unwrap();
+    let keys = GaloisKeys::generate(&party.secret, 2, &mut party.rng).unwrap();
+    let input = LayerInput { coefficients: n, w2: 8.0 * 127.0, w1: 64.0 * 127.0, ring };
+    let spec = noise::prove_packed(&[(&party.params, input, 2)]).unwrap().layers[0].spec;
+    let mut noises = [(1, 1), (64, 127)].map(|(terms, max)| {
+        let responses: Vec<Masked> = positions
+            .iter()
+            .map(|positions| {
+                let (plain, weights) = (party.plain(ring), party.weights(terms, max));
+                let sum = party.product(&[plain], &[weights], ring);
+                let mask: Vec<u32> = positions.iter().map(|_| ring.reduce(party.rng.random())).collect();
+                Masked::new(sum, &party.public, positions, &mask, &spec, &mut party.rng).unwrap()
+            })
+            .collect();
+        let packed = pack(&keys, &layout, 0, &spec, responses).unwrap();
+        let mut classes = [0_u32; 64];
+        packed.uniform.iter().for_each(|&v| classes[(v >> (spec.width() - 6)) as usize] += 1);
+        let expected = n as f64 / 64.0;
+        let chi_square: f64 = classes.iter().map(|&c| (f64::from(c) - expected).powi(2) / expected).sum();
+        // 63 degrees of freedom: exceeded with probability 10^-4.
+        assert!(chi_square < 114.0, "{chi_square}");
+        let phase = party.secret.phase(&packed, layout.positions(0), &spec).unwrap();
+        let step = 1 << spec.guard();
+        let noise = phase.iter().map(|&v| ((v + step / 2) % step) as f64 - step as f64 / 2.0);
+        noise.collect::<Vec<_>>()
+    });
+    let [light, heavy] = &mut noises;
+    let difference = kolmogorov_smirnov(light, heavy);
+    // Exceeded with probability 10^-4.
+    assert!(difference < 2.23 * (2.0 / n as f64).sqrt(), "{difference}");
 }
 
 #[test]

@@ -75,6 +75,22 @@ impl LinearPlan {
         used
     }
 
+    /// Bytes that a party holds for each inference while it makes these layers: the server the requests of one layer and
+    /// its masks, the client its shares of all layers.
+    pub(super) fn bytes_per_inference(&self, rings: &[Arc<Params>]) -> usize {
+        let word = size_of::<u32>();
+        let server = |layer: &LinearLayer| {
+            let params = &rings[layer.ring];
+            let ciphertext = 2 * params.limbs() * params.degree() * size_of::<u64>();
+            layer.packing.inputs() * ciphertext + word * layer.stack.count() * layer.conv.output_len()
+        };
+        let client = |layer: &LinearLayer| {
+            word * layer.stack.count() * (2 * layer.conv.input_len() + layer.conv.output_len())
+        };
+        let server = self.layers.iter().map(server).max().unwrap_or(0);
+        server.max(self.layers.iter().map(client).sum()).div_ceil(self.count)
+    }
+
     /// Chooses for stacks of `count` inferences over `link`. Transformed weights are kept from inference to inference
     /// where they are few enough, and for stacks every one of them is transformed once for all inferences.
     pub(super) fn choose(

@@ -19,7 +19,7 @@ use crate::clock::{Clock, Side};
 use crate::exec;
 use crate::exec::material::ClientMaterial;
 use crate::exec::transfers::Transfers;
-use crate::plan::{LinearPlan, Options, Plan, Wishes};
+use crate::plan::{LinearPlan, MAX_BULK, Options, Plan, Wishes};
 use crate::protocol::linear_he::ClientKeys;
 use crate::report::{Footprint, Output, Report};
 use crate::served::CatalogueError;
@@ -198,18 +198,28 @@ impl Session {
     }
 
     /// The offline phase of `count` inferences, at most [`MAX_BULK`](crate::plan::MAX_BULK): their linear layers
-    /// together, which costs less time and traffic each, then their non-linear layers one after the other. Each
-    /// pre-compute goes to `keep` as soon as it is complete.
+    /// together, which costs less time and traffic each, then their non-linear layers one after the other. Of large
+    /// networks only as many at a time as [`Plan::together`] allows. Each pre-compute goes to `keep` as soon as it is
+    /// complete.
     ///
     /// # Errors
     /// [`ProtocolError`], also from `keep`; the session is over then, and what was kept stays valid.
     pub async fn prepare_many(
         &mut self,
         count: usize,
-        keep: impl FnMut(Prepared) -> Result<(), ProtocolError>,
+        mut keep: impl FnMut(Prepared) -> Result<(), ProtocolError>,
     ) -> Result<(), ProtocolError> {
-        let result = self.try_prepare(count, keep).await;
-        self.conclude(result).await
+        let most = self.plan.together();
+        // What is refused is refused as a whole.
+        let parts = if (1..=MAX_BULK).contains(&count) { count.div_ceil(most) } else { 1 };
+        let mut left = count;
+        for part in (1..=parts).rev() {
+            let size = left.div_ceil(part);
+            left -= size;
+            let result = self.try_prepare(size, &mut keep).await;
+            self.conclude(result).await?;
+        }
+        Ok(())
     }
 
     /// The online phase. The pre-compute is used up whatever happens.

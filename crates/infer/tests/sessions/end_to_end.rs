@@ -78,7 +78,7 @@ fn assert_as_foretold(plan: &Plan, stock: [usize; 2], report: &Report, session_o
 }
 
 /// Runs `inputs` inferences in a session and compares everything.
-async fn assert_exact(session: &mut Session, model: &Model, seeds: impl Iterator<Item = u64>) {
+pub(crate) async fn assert_exact(session: &mut Session, model: &Model, seeds: impl Iterator<Item = u64>) {
     let plan = session.plan().clone();
     let mut total = session.traffic();
     for (i, seed) in seeds.enumerate() {

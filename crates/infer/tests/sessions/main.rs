@@ -9,6 +9,7 @@ mod end_to_end;
 mod faults;
 mod hello;
 mod limits;
+mod links;
 mod nets;
 mod party;
 mod sim_disk;

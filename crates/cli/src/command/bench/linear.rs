@@ -2,8 +2,11 @@
 //!
 //! A floor is what the arithmetic of a layer takes at the raw rates of this machine, measured in the same run:
 //! two multiply-adds per coefficient, prime and half of a ciphertext for every product, three per butterfly of the
-//! transforms that the server cannot avoid (fresh zero and way back of every response), nothing for randomness,
-//! rounding and memory.
+//! transforms that the server cannot avoid (fresh zero and way back of every response, the key switch of every merged
+//! one), nothing for randomness, rounding and memory.
+//!
+//! Every row is measured twice: with the packings of a fast link (lan), and with those of a slow one (wan), where
+//! responses are merged. The link itself is not imitated: times are those of the processors.
 
 use std::path::Path;
 
@@ -12,6 +15,7 @@ use phineus_infer::rehearsal::{LayerRun, Run};
 use phineus_model::fixed::Model;
 use phineus_model::float::{Builder, Graph, Head, Op};
 use phineus_model::graph::Conv;
+use phineus_net::shaped::LinkProfile;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use serde::Serialize;
@@ -37,6 +41,8 @@ pub(crate) struct Target {
 #[derive(Debug, Serialize)]
 pub(crate) struct Row {
     name: String,
+    /// That packings were chosen for; none is imitated.
+    link: String,
     bulk: usize,
     macs: u64,
     server_cpu_seconds: f64,
@@ -66,6 +72,8 @@ pub(crate) struct Layer {
     limbs: usize,
     requests: usize,
     responses: usize,
+    /// Levels of merges: up to 2^levels responses share a ciphertext.
+    levels: u32,
     weight_polynomials: usize,
     products: usize,
     bytes: u64,
@@ -93,15 +101,19 @@ pub(crate) async fn table(
     let kernels = kernels::measure(&rates)?;
     let mut layers = Vec::new();
     for case in CASES.iter().filter(|case| only.is_none_or(|part| case.name.contains(part))) {
-        let conditions = Conditions { bulk: case.bulk, ..conditions.clone() };
-        let row = row(case.name, &case.model()?, &conditions, &rates, case.target).await?;
-        if !json {
-            eprintln!(
-                "{}: {} s server, {} s client",
-                row.name, row.server_cpu_seconds, row.client_cpu_seconds
-            );
+        let model = case.model()?;
+        for (link, target) in [(LinkProfile::LAN, case.target), (LinkProfile::WAN, case.packed())] {
+            if conditions.plan_link.is_some_and(|wanted| wanted != link) {
+                continue;
+            }
+            let conditions = Conditions { bulk: case.bulk, plan_link: Some(link), ..conditions.clone() };
+            let row = row(case.name, &model, &conditions, &rates, target).await?;
+            if !json {
+                let Row { name, link, server_cpu_seconds, client_cpu_seconds, .. } = &row;
+                eprintln!("{name}, {link}: {server_cpu_seconds} s server, {client_cpu_seconds} s client");
+            }
+            layers.push(row);
         }
-        layers.push(row);
     }
     let results = Results { provenance: super::provenance::Provenance::collect(), rates, kernels, layers };
     finish(&results, json, output)
@@ -157,6 +169,7 @@ async fn row(
     let most = |value: fn(&(Run, Run)) -> u64| runs.iter().map(value).max().unwrap_or(0);
     Ok(Row {
         name: name.to_owned(),
+        link: conditions.link().to_string(),
         bulk: linear.count(),
         macs: linear.layers().iter().map(|layer| layer.conv.macs()).sum(),
         server_cpu_seconds: each(|(_, server)| server.cpu_seconds),
@@ -198,6 +211,7 @@ fn layers(plan: &Plan, linear: &LinearPlan, runs: &[(Run, Run)]) -> Vec<Layer> {
             limbs: params.limbs(),
             requests: layer.packing.inputs(),
             responses: layer.packing.outputs(),
+            levels: layer.packing.merge_levels(),
             weight_polynomials: layer.packing.weight_polys(),
             products: layer.packing.products(),
             bytes: runs.first().map_or(0, |(client, _)| client.layers[i].bytes),
@@ -216,6 +230,7 @@ fn detail_table(layers: &[Layer]) -> comfy_table::Table {
         "primes",
         "requests",
         "responses",
+        "levels",
         "weights",
         "products",
         "bytes",
@@ -231,6 +246,7 @@ fn detail_table(layers: &[Layer]) -> comfy_table::Table {
             layer.limbs.to_string(),
             layer.requests.to_string(),
             layer.responses.to_string(),
+            layer.levels.to_string(),
             layer.weight_polynomials.to_string(),
             layer.products.to_string(),
             bytes(layer.bytes),
@@ -250,7 +266,11 @@ fn floor(plan: &Plan, linear: &LinearPlan) -> f64 {
         let products = layer.packing.products() as f64 * 4.0 * coefficients;
         // Stacked inferences have weight polynomials of their own.
         let weights = if linear.count() > 1 { layer.packing.weight_polys() as f64 } else { 0.0 };
-        products + (3.0 * layer.packing.outputs() as f64 + weights) * transform
+        // Of a merged response: the leaf, and a switch of limbs^2 transforms with limbs products.
+        let merges = if layer.packing.merge_levels() > 0 { layer.packing.outputs() as f64 } else { 0.0 };
+        let limbs = params.limbs() as f64;
+        let merges = merges * ((1.0 + limbs) * transform + limbs * 4.0 * coefficients);
+        products + merges + (3.0 * layer.packing.outputs() as f64 + weights) * transform
     };
     linear.layers().iter().map(lanes).sum::<f64>() / linear.count() as f64
 }
@@ -258,6 +278,7 @@ fn floor(plan: &Plan, linear: &LinearPlan) -> f64 {
 fn layer_table(rows: &[Row]) -> comfy_table::Table {
     let header = [
         "linear layers",
+        "planned for",
         "K",
         "server s",
         "target",
@@ -270,11 +291,12 @@ fn layer_table(rows: &[Row]) -> comfy_table::Table {
         "server RSS",
         "online s",
     ];
-    let mut table = table::new(&header, 1);
+    let mut table = table::new(&header, 2);
     let optional = |value: Option<f64>| value.map_or_else(String::new, seconds);
     for row in rows {
         table.add_row([
             if row.equal { row.name.clone() } else { format!("{} (WRONG)", row.name) },
+            row.link.clone(),
             row.bulk.to_string(),
             seconds(row.server_cpu_seconds),
             optional(row.target.server_cpu_seconds),
@@ -303,6 +325,8 @@ struct Case {
     layers: Layers,
     bulk: usize,
     target: Target,
+    /// Whether merged responses shall halve the bytes.
+    halved: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -314,6 +338,12 @@ enum Layers {
 }
 
 impl Case {
+    /// What the row has to reach with merged responses: half the bytes where they are what is compared.
+    fn packed(&self) -> Target {
+        let bytes = self.target.bytes.filter(|_| self.halved).map(|bytes| bytes / 2);
+        Target { bytes: bytes.or(self.target.bytes), ..Target::default() }
+    }
+
     fn model(&self) -> Result<Model, Failure> {
         let graph = match self.layers {
             Layers::Conv(side, inputs, outputs, kernel) => single(self.name, side, inputs, outputs, kernel)?,
@@ -369,7 +399,12 @@ const fn server_target(server: f64, bytes: u64) -> Target {
 }
 
 const fn case(name: &'static str, layers: Layers, bulk: usize, target: Target) -> Case {
-    Case { name, layers, bulk, target }
+    Case { name, layers, bulk, target, halved: false }
+}
+
+/// A layer that peers with merged responses have figures for.
+const fn halved(name: &'static str, layers: Layers, target: Target) -> Case {
+    Case { name, layers, bulk: 1, target, halved: true }
 }
 
 const CASES: &[Case] = &[
@@ -377,10 +412,10 @@ const CASES: &[Case] = &[
     case("32x32 128-128 k3", Layers::Conv(32, 128, 128, 3), 1, single_target(0.25, 0.05, 8 * MB)),
     case("16x16 256-256 k3", Layers::Conv(16, 256, 256, 3), 1, single_target(0.25, 0.05, 8 * MB)),
     case("8x8 512-512 k3", Layers::Conv(8, 512, 512, 3), 1, single_target(0.25, 0.05, 8 * MB)),
-    case("56x56 64-64 k3", Layers::Conv(56, 64, 64, 3), 1, server_target(0.1, 4 * MB)),
-    case("14x14 256-256 k1", Layers::Conv(14, 256, 256, 1), 1, server_target(0.1, 4 * MB)),
-    case("14x14 256-1024 k1", Layers::Conv(14, 256, 1024, 1), 1, server_target(0.3, 8 * MB)),
-    case("dense 2048-1001", Layers::Conv(1, 2048, 1001, 1), 1, server_target(0.02, 600_000)),
+    halved("56x56 64-64 k3", Layers::Conv(56, 64, 64, 3), server_target(0.1, 4 * MB)),
+    halved("14x14 256-256 k1", Layers::Conv(14, 256, 256, 1), server_target(0.1, 4 * MB)),
+    halved("14x14 256-1024 k1", Layers::Conv(14, 256, 1024, 1), server_target(0.3, 8 * MB)),
+    halved("dense 2048-1001", Layers::Conv(1, 2048, 1001, 1), server_target(0.02, 600_000)),
     case("minionn-cifar10", Layers::Network("minionn-cifar10"), 1, server_target(0.25, 8 * MB)),
     case("resnet32-cifar100", Layers::Network("resnet32-cifar100"), 1, server_target(0.4, 20 * MB)),
     case("resnet32-cifar100 bulk", Layers::Network("resnet32-cifar100"), 64, server_target(0.2, 10 * MB)),

@@ -10,6 +10,7 @@ use phineus_infer::served::Served;
 use phineus_kernel::prg::Prg;
 use phineus_model::fixed::Model;
 use phineus_model::phn::{self, Public};
+use phineus_net::shaped::LinkProfile;
 use phineus_net::{Client, Server, tcp};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::net::TcpListener;
@@ -41,6 +42,20 @@ pub(crate) struct Conditions {
     /// Megabytes of transformed weights that the server keeps.
     #[arg(long, default_value_t = 4096)]
     pub(crate) weight_cache_mb: usize,
+    /// Link that the packings are chosen for; of the table, only those rows.
+    #[arg(skip)]
+    pub(crate) plan_link: Option<LinkProfile>,
+}
+
+impl Conditions {
+    /// The link that packings are chosen for.
+    pub(crate) fn link(&self) -> LinkProfile {
+        self.plan_link.unwrap_or(LinkProfile::LAN)
+    }
+
+    fn options(&self) -> Options {
+        Options { link: self.link().into(), ..Options::default() }
+    }
 }
 
 /// The runs of both parties, in order.
@@ -81,7 +96,7 @@ pub(crate) async fn measure(model: &Model, conditions: &Conditions) -> Result<Me
     if !server.wait().await?.success() || runs.len() != conditions.runs {
         return Err(Failure::new("the server process failed"));
     }
-    let plan = Plan::new(Public::of(model), &Options::default())?;
+    let plan = Plan::new(Public::of(model), &conditions.options())?;
     let linear = plan.bulk(conditions.bulk)?;
     Ok(Measured { runs, linear, plan })
 }
@@ -101,7 +116,7 @@ pub(crate) async fn run(
             drop(bytes);
             // A stack of inferences has other weight polynomials, each of which it transforms once.
             let cache = if conditions.bulk == 1 { conditions.weight_cache_mb << 20 } else { 0 };
-            let served = Served::new(model, &Options::default(), cache)?;
+            let served = Served::new(model, &conditions.options(), cache)?;
             let linear = served.plan().bulk(conditions.bulk)?;
             let listener = TcpListener::bind("127.0.0.1:0").await?;
             println!("listening on {}", listener.local_addr()?);
@@ -116,7 +131,7 @@ pub(crate) async fn run(
         Party::Client => {
             let plan = {
                 let public = phn::read_public(&bytes).map_err(|e| Failure::at(file, e))?;
-                Plan::new(public, &Options::default())?
+                Plan::new(public, &conditions.options())?
             };
             let linear = plan.bulk(conditions.bulk)?;
             let mut channel = tcp::connect::<Client>(address, DEADLINE).await?;
@@ -142,6 +157,7 @@ fn command(party: Party, file: &Path, conditions: &Conditions) -> Result<tokio::
     ] {
         command.args([name, &value.to_string()]);
     }
+    command.args(["--plan-link", &conditions.link().to_string()]);
     let threads = conditions.threads.max(1).to_string();
     command.env("RAYON_NUM_THREADS", &threads).env("TOKIO_WORKER_THREADS", &threads);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
