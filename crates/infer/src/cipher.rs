@@ -21,6 +21,7 @@ mod program;
 mod reach;
 pub mod scheme;
 pub mod service;
+pub mod session;
 #[cfg(test)]
 mod tests;
 

@@ -45,12 +45,18 @@ pub enum ServiceError {
 }
 
 impl Service {
-    /// Derives the scheme of a compiled model and encodes its weights.
+    /// Derives the scheme of a compiled model and encodes its weights. Values are scaled for the model's calibration and
+    /// for these inputs, if there are any.
     ///
     /// # Errors
     /// [`ServiceError`].
-    pub fn new(model: &Model, form: InputForm, precision: u32) -> Result<Self, ServiceError> {
-        let network = Network::compiled(model, PEAKS)?;
+    pub fn new(
+        model: &Model,
+        samples: &[Vec<f64>],
+        form: InputForm,
+        precision: u32,
+    ) -> Result<Self, ServiceError> {
+        let network = Network::compiled(model, samples, PEAKS)?;
         let public = Public::of(model);
         let choices = choices(&public.graph, form, precision)?;
         let scheme = Scheme::new(network.shapes(), &choices, &CostModel::default())?;

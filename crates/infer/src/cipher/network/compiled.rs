@@ -38,6 +38,14 @@ pub(super) fn ranges(graph: &Graph) -> Vec<f64> {
     graph.nodes.iter().enumerate().filter_map(range).collect()
 }
 
+/// A few inputs that fill the range of the model evenly: multiples of the golden ratio modulo one.
+pub(super) fn spread(graph: &Graph) -> Vec<Vec<f64>> {
+    let (Some(node), Some(fact)) = (graph.nodes.first(), graph.facts.first()) else { return Vec::new() };
+    let (low, high) = (fact.lo as f64 * fact.step, fact.hi as f64 * fact.step);
+    let value = |k: usize| low + (high - low) * (k as f64 * 0.618_033_988_749_895).fract();
+    (0..8).map(|sample| (0..node.len()).map(|i| value(sample * node.len() + i)).collect()).collect()
+}
+
 /// Real number that a unit stands for after the first rescale of an activation.
 fn middle(act: &Act, step: f64) -> f64 {
     step * f64::from(act.rescale.shift).exp2()
