@@ -2,6 +2,8 @@
 //! crates under test. Every result is exact in the modulus stated.
 #![forbid(unsafe_code)]
 
+pub mod slots;
+
 /// The product of two polynomials of `n` coefficients in Z\[X\]/(X^n + 1), reduced to `[0, modulus)`.
 ///
 /// # Panics

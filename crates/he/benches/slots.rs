@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use phineus_he::slots::{
-    Evaluator, Giant, KeyShape, KeyUpload, Params, ParamsLiteral, ReplySpec, RequestShape, Requests, SecretKey, Term,
+    Evaluator, Giant, KeyShape, KeyUpload, Params, ParamsLiteral, ReplySpec, RequestShape, Requests,
+    SecretKey, Term,
 };
 use phineus_kernel::cpu::Backend;
 use phineus_kernel::ntt32::{Automorphism, Plan, pointwise};
@@ -39,8 +40,12 @@ fn kernels() {
         let input: Vec<i32> = (0..n as i32).map(|i| i * 0x9e37 % (1 << 26)).collect();
         let (mut values, mut back) = (vec![0; n], vec![0; n]);
         for backend in [Backend::Portable, Backend::detected()] {
-            row(&format!("ntt32 forward {n} {backend:?}"), 50, || plan.forward_on(backend, &input, &mut values));
-            row(&format!("ntt32 inverse {n} {backend:?}"), 50, || plan.inverse_on(backend, &mut values, &mut back));
+            row(&format!("ntt32 forward {n} {backend:?}"), 50, || {
+                plan.forward_on(backend, &input, &mut values)
+            });
+            row(&format!("ntt32 inverse {n} {backend:?}"), 50, || {
+                plan.inverse_on(backend, &mut values, &mut back)
+            });
         }
         let map = Automorphism::new(n, 25);
         row(&format!("automorphism {n}"), 50, || map.apply(&back, &mut values));
@@ -65,12 +70,15 @@ fn scheme(literal: &ParamsLiteral) {
     let secret = SecretKey::generate(&params, &mut rng);
     let public = secret.public_key(&mut rng);
     let rotations: Vec<u32> = (1..8).chain([8, 16, 24]).collect();
-    let shape = KeyShape::new(&params, Some(top), rotations.iter().map(|&k| (k, top)).collect::<BTreeMap<_, _>>());
+    let shape =
+        KeyShape::new(&params, Some(top), rotations.iter().map(|&k| (k, top)).collect::<BTreeMap<_, _>>());
     let upload = KeyUpload::generate(&secret, &shape.unwrap(), &mut rng).unwrap();
     let evaluator = Evaluator::new(upload.expand());
     let slots: Vec<f64> = (0..n).map(|i| (i % 17) as f64 / 64.0).collect();
 
-    row("client: encode and encrypt", 1, || drop(Requests::encrypt(&secret, &[&slots], top, &mut rng).unwrap()));
+    row("client: encode and encrypt", 1, || {
+        drop(Requests::encrypt(&secret, &[&slots], top, &mut rng).unwrap())
+    });
     let requests = Requests::encrypt(&secret, &[&slots], top, &mut rng).unwrap();
     let mut bytes = Vec::new();
     requests.encode(&mut bytes);

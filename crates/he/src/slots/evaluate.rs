@@ -161,7 +161,8 @@ impl Evaluator {
             return if level == x.level { Ok(x.clone()) } else { self.rescale(x) };
         };
         let key = self.keys.relin(x.level)?;
-        let mut sums = Decomposed::of_values(&self.params, d2, x.level)?.switch(key);
+        let digits = Decomposed::of_values(&self.params, d2, x.level)?;
+        let mut sums = digits.switch(&[key]).pop().ok_or(SlotsError::MissingRelin)?;
         for (sum, part) in sums.iter_mut().zip([d0, d1]) {
             self.add_lifted(sum, part, x.level)?;
         }
@@ -239,28 +240,30 @@ impl Evaluator {
     /// As [`Evaluator::rotate`].
     pub fn rotate_all(&self, x: &Ciphertext, rotations: &[u32]) -> Result<Vec<Ciphertext>, SlotsError> {
         let [c0, c1] = self.linear_parts(x)?;
-        let digits = Decomposed::of_values(&self.params, c1, x.level)?;
+        let keys = rotations.iter().filter(|&&k| k != 0).map(|&k| self.keys.rotation(k, x.level));
+        let keys = keys.collect::<Result<Vec<_>, _>>()?;
         let down = &self.params.level(x.level)?.down;
         let (n, basis) = (self.params.slots(), x.basis());
-        let rotate = |&rotation: &u32| {
-            if rotation == 0 {
-                return Ok(x.clone());
-            }
-            let key = self.keys.rotation(rotation, x.level)?;
-            let error = x.error + self.switch_error(x.level)? / x.scale;
-            let mut switched =
-                self.divide(digits.switch(&key.key), down, x.level, Ciphertext { error, ..self.shell(x) })?;
+        let error = x.error + self.switch_error(x.level)? / x.scale;
+        let switching: Vec<_> = keys.iter().map(|key| &key.key).collect();
+        let sums = Decomposed::of_values(&self.params, c1, x.level)?.switch(&switching);
+        let mut rotated = Vec::with_capacity(rotations.len());
+        let mut sums = keys.iter().zip(sums);
+        for &rotation in rotations {
+            let Some((key, sum)) = (if rotation == 0 { None } else { sums.next() }) else {
+                rotated.push(x.clone());
+                continue;
+            };
+            let mut switched = self.divide(sum, down, x.level, Ciphertext { error, ..self.shell(x) })?;
             switched.parts[0].add_assign(c0, self.params.plans(), &basis);
             for part in &mut switched.parts {
                 let mut image = Poly::zero(n, basis.len());
-                for &index in &basis {
-                    key.automorphism.apply(part.limb(index), image.limb_mut(index));
-                }
+                basis.iter().for_each(|&i| key.automorphism.apply(part.limb(i), image.limb_mut(i)));
                 *part = image;
             }
-            Ok(switched)
-        };
-        rotations.iter().map(rotate).collect()
+            rotated.push(switched);
+        }
+        Ok(rotated)
     }
 
     /// `sum += P part`, for a sum modulo q P and a part modulo q.

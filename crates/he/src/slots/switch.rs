@@ -72,16 +72,17 @@ impl<'p> Decomposed<'p> {
         }
     }
 
-    /// `sum d_g (k_g0, k_g1)` modulo q P.
-    pub(crate) fn switch(&self, key: &SwitchKey) -> Pair {
+    /// `sum d_g (k_g0, k_g1)` modulo q P for each key.
+    pub(crate) fn switch(&self, keys: &[&SwitchKey]) -> Vec<Pair> {
         let n = self.params.slots();
         let basis = self.params.basis(self.limbs, true);
-        let mut sums = [Poly::zero(n, basis.len()), Poly::zero(n, basis.len())];
+        let mut sums: Vec<Pair> = keys.iter().map(|_| [(); 2].map(|()| Poly::zero(n, basis.len()))).collect();
         let (mut scratch, mut values) = (vec![0; n], vec![vec![0; n]; self.count()]);
         for (limb, &index) in basis.iter().enumerate() {
             self.values(limb, &mut scratch, &mut values);
-            let [s0, s1] = &mut sums;
-            self.accumulate(key, limb, index, &values, [s0.limb_mut(limb), s1.limb_mut(limb)]);
+            for (key, [s0, s1]) in keys.iter().zip(&mut sums) {
+                self.accumulate(key, limb, index, &values, [s0.limb_mut(limb), s1.limb_mut(limb)]);
+            }
         }
         sums
     }

@@ -1,3 +1,6 @@
+mod misuse;
+mod oracle;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

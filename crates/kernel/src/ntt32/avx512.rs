@@ -5,7 +5,38 @@
 use std::arch::x86_64::*;
 
 use super::roots::{Factors, TAIL};
-use super::{Plan, Root};
+use super::{Modulus, Plan, Root};
+
+/// `out_h += sum_i a_i b_i,h` for h = 0 and 1, all in [0, p), the b_i in Montgomery form, below 2^4 products; all slices
+/// have the same number of elements, a multiple of 16.
+#[target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl")]
+pub(super) fn inner(modulus: &Modulus, out: [&mut [u32]; 2], a: &[&[u32]], b: &[[&[u32]; 2]]) {
+    let (p, inverse) = (splat(modulus.value() as i32), splat(modulus.inverse()));
+    let [o0, o1] = out;
+    let (o0, _) = o0.as_chunks_mut::<16>();
+    let (o1, _) = o1.as_chunks_mut::<16>();
+    for (k, (o0, o1)) in o0.iter_mut().zip(o1).enumerate() {
+        let at = |v: &[u32]| load_u32(&v.as_chunks::<16>().0[k]);
+        let mut sums = [_mm512_setzero_si512(); 4];
+        for (a, [b0, b1]) in a.iter().zip(b) {
+            let (a, b0, b1) = (at(a), at(b0), at(b1));
+            let (x, y0, y1) = (upper(a), upper(b0), upper(b1));
+            sums[0] = _mm512_add_epi64(sums[0], _mm512_mul_epu32(a, b0));
+            sums[1] = _mm512_add_epi64(sums[1], _mm512_mul_epu32(x, y0));
+            sums[2] = _mm512_add_epi64(sums[2], _mm512_mul_epu32(a, b1));
+            sums[3] = _mm512_add_epi64(sums[3], _mm512_mul_epu32(x, y1));
+        }
+        for (out, sums) in [o0, o1].into_iter().zip([[sums[0], sums[1]], [sums[2], sums[3]]]) {
+            let [even, odd] = sums.map(|sum| {
+                let q = _mm512_mul_epu32(sum, inverse);
+                _mm512_sub_epi64(sum, _mm512_mul_epu32(q, p))
+            });
+            let reduced = _mm512_mask_shuffle_epi32::<0b11_11_01_01>(odd, 0x5555, even);
+            let sum = _mm512_add_epi32(wrap(reduced, p), load_u32(out));
+            store_u32(out, below(sum, p));
+        }
+    }
+}
 
 /// Sixteen residues in memory.
 type Lane16 = [i32; 16];
@@ -22,7 +53,10 @@ struct Constants {
 /// Sixteen factors and their quotients.
 #[derive(Clone, Copy)]
 struct Roots16 {
-    value: __m512i,
+    /// Factors of the even lanes, in the lower half of every 64 bits.
+    even: __m512i,
+    /// Factors of the odd lanes, there too.
+    odd: __m512i,
     quotient: __m512i,
 }
 
@@ -284,12 +318,18 @@ fn gentleman_sande(c: Constants, x: __m512i, y: __m512i, root: Roots16) -> (__m5
 #[target_feature(enable = "avx512f")]
 fn mul(c: Constants, y: __m512i, root: Roots16) -> __m512i {
     let q = _mm512_mullo_epi32(y, root.quotient);
-    let upper = |v| _mm512_srli_epi64::<32>(v);
     // 64-bit differences whose lower halves are zero.
-    let even = _mm512_sub_epi64(_mm512_mul_epi32(y, root.value), _mm512_mul_epi32(q, c.one));
-    let (y, value, q) = (upper(y), upper(root.value), upper(q));
-    let odd = _mm512_sub_epi64(_mm512_mul_epi32(y, value), _mm512_mul_epi32(q, c.one));
+    let even = _mm512_sub_epi64(_mm512_mul_epi32(y, root.even), _mm512_mul_epi32(q, c.one));
+    let (y, q) = (upper(y), upper(q));
+    let odd = _mm512_sub_epi64(_mm512_mul_epi32(y, root.odd), _mm512_mul_epi32(q, c.one));
     _mm512_mask_shuffle_epi32::<0b11_11_01_01>(odd, 0x5555, even)
+}
+
+/// The odd lanes, in the lower half of every 64 bits.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn upper(v: __m512i) -> __m512i {
+    _mm512_srli_epi64::<32>(v)
 }
 
 /// From (-7.25 p, 7.25 p) to [0, p).
@@ -325,7 +365,7 @@ fn select<const LANES: i32>(u: __m512i, v: __m512i) -> __m512i {
 #[target_feature(enable = "avx512f")]
 fn head_roots<const R: usize>(head: &Factors, m: usize, i: usize) -> [Roots16; ROOTS] {
     let zero = _mm512_setzero_si512();
-    let mut roots = [Roots16 { value: zero, quotient: zero }; ROOTS];
+    let mut roots = [Roots16 { even: zero, odd: zero, quotient: zero }; ROOTS];
     let mut groups = 1;
     while groups < R {
         for part in 0..groups {
@@ -339,7 +379,8 @@ fn head_roots<const R: usize>(head: &Factors, m: usize, i: usize) -> [Roots16; R
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn broadcast(root: Root) -> Roots16 {
-    Roots16 { value: splat(root.value), quotient: splat(root.quotient) }
+    let value = splat(root.value);
+    Roots16 { even: value, odd: value, quotient: splat(root.quotient) }
 }
 
 /// The roots of the last four layers in a block of 32 values.
@@ -350,9 +391,10 @@ fn tail_roots(tail: &Factors, block: usize) -> [Roots16; 4] {
     let (values, _) = tail.values[range.clone()].as_chunks();
     let (quotients, _) = tail.quotients[range].as_chunks();
     let zero = _mm512_setzero_si512();
-    let mut roots = [Roots16 { value: zero, quotient: zero }; 4];
+    let mut roots = [Roots16 { even: zero, odd: zero, quotient: zero }; 4];
     for (root, (value, quotient)) in roots.iter_mut().zip(values.iter().zip(quotients)) {
-        *root = Roots16 { value: load(value), quotient: load(quotient) };
+        let value = load(value);
+        *root = Roots16 { even: value, odd: upper(value), quotient: load(quotient) };
     }
     roots
 }

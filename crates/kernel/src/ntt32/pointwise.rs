@@ -4,6 +4,7 @@
 //! loops become vector code with the same results. Constant time.
 
 use super::{MAX_BITS, Modulus};
+use crate::cpu::Backend;
 
 /// Products that [`inner`] may add up before it reduces: below `2^32 / p`.
 pub const MAX_PRODUCTS: usize = 16;
@@ -126,36 +127,41 @@ wide! {
     }
 }
 
-wide! {
-    /// `out_h += sum_i a_i b_i,h` for h = 0 and 1, all in [0, p), the b_i in Montgomery form.
-    ///
-    /// # Panics
-    /// If lengths differ or there are [`MAX_PRODUCTS`] or more.
-    pub fn inner(modulus: &Modulus, out: [&mut [u32]; 2], a: &[&[u32]], b: &[[&[u32]; 2]]) {
-        let [o0, o1] = out;
-        let len = o0.len();
-        assert!(a.len() == b.len() && a.len() < MAX_PRODUCTS, "number of products");
-        assert!(o1.len() == len, "operands of one length");
-        assert!(a.iter().all(|a| a.len() == len), "operands of one length");
-        assert!(b.iter().flatten().all(|b| b.len() == len), "operands of one length");
-        const STRIP: usize = 64;
-        let mut start = 0;
-        while start < len {
-            let end = len.min(start + STRIP);
-            let (mut s0, mut s1) = ([0_u64; STRIP], [0_u64; STRIP]);
-            for (a, [b0, b1]) in a.iter().zip(b) {
-                let (a, b0, b1) = (&a[start..end], &b0[start..end], &b1[start..end]);
-                for (j, &a) in a.iter().enumerate() {
-                    s0[j] += u64::from(a) * u64::from(b0[j]);
-                    s1[j] += u64::from(a) * u64::from(b1[j]);
-                }
-            }
-            let (o0, o1) = (&mut o0[start..end], &mut o1[start..end]);
-            for (j, (o0, o1)) in o0.iter_mut().zip(o1).enumerate() {
-                *o0 = modulus.add(*o0, modulus.redc(s0[j]));
-                *o1 = modulus.add(*o1, modulus.redc(s1[j]));
-            }
-            start = end;
+/// `out_h += sum_i a_i b_i,h` for h = 0 and 1, all in [0, p), the b_i in Montgomery form.
+///
+/// # Panics
+/// If lengths differ or there are [`MAX_PRODUCTS`] or more.
+pub fn inner(modulus: &Modulus, out: [&mut [u32]; 2], a: &[&[u32]], b: &[[&[u32]; 2]]) {
+    inner_on(Backend::detected(), modulus, out, a, b);
+}
+
+/// [`inner`] on one backend; for tests. AVX2 runs the portable code.
+///
+/// # Panics
+/// As [`inner`], or if the machine lacks the backend.
+pub fn inner_on(backend: Backend, modulus: &Modulus, out: [&mut [u32]; 2], a: &[&[u32]], b: &[[&[u32]; 2]]) {
+    let [o0, o1] = out;
+    let len = o0.len();
+    assert!(a.len() == b.len() && a.len() < MAX_PRODUCTS, "number of products");
+    assert!(o1.len() == len, "operands of one length");
+    assert!(a.iter().all(|a| a.len() == len), "operands of one length");
+    assert!(b.iter().flatten().all(|b| b.len() == len), "operands of one length");
+    match backend {
+        #[cfg(target_arch = "x86_64")]
+        Backend::Avx512 if len % 16 == 0 => {
+            assert!(super::runs(backend), "backend of this machine");
+            // SAFETY: the machine has the instructions of this backend.
+            unsafe { super::avx512::inner(modulus, [o0, o1], a, b) }
+        }
+        _ => inner_portable(modulus, [o0, o1], a, b),
+    }
+}
+
+fn inner_portable(modulus: &Modulus, out: [&mut [u32]; 2], a: &[&[u32]], b: &[[&[u32]; 2]]) {
+    for (h, out) in out.into_iter().enumerate() {
+        for (i, out) in out.iter_mut().enumerate() {
+            let sum = a.iter().zip(b).fold(0, |sum, (a, b)| sum + u64::from(a[i]) * u64::from(b[h][i]));
+            *out = modulus.add(*out, modulus.redc(sum));
         }
     }
 }

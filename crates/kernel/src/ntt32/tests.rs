@@ -154,20 +154,25 @@ fn rotations_move_slots() {
 
 #[test]
 fn inner_products_and_tensors() {
-    let n = 200;
     let p = primes(28, 1 << 13, 1)[0];
     let m = Modulus::new(p).unwrap();
     let mut rng = StdRng::seed_from_u64(5);
+    let n = 208;
     let a: Vec<_> = (0..15).map(|i| if i == 0 { vec![p - 1; n] } else { random(&mut rng, p, n) }).collect();
     let b: Vec<_> = (0..15).map(|_| [random(&mut rng, p, n), vec![p - 1; n]]).collect();
-    let (mut x, mut y) = (random(&mut rng, p, n), vec![0; n]);
-    let start = x.clone();
-    let factors: Vec<_> = b.iter().map(|b| [&b[0][..], &b[1][..]]).collect();
-    let terms: Vec<_> = a.iter().map(|a| &a[..]).collect();
-    pointwise::inner(&m, [&mut x, &mut y], &terms, &factors);
-    for i in 0..n {
-        let sum = |h: usize| a.iter().zip(&b).fold(0, |s, (a, b)| m.add(s, m.mul_montgomery(a[i], b[h][i])));
-        assert_eq!((x[i], y[i]), (m.add(start[i], sum(0)), sum(1)));
+    let start = random(&mut rng, p, n);
+    for (n, count) in [(n, 15), (n, 1), (33, 15), (16, 0)] {
+        let factors: Vec<_> = b[..count].iter().map(|b| [&b[0][..n], &b[1][..n]]).collect();
+        let terms: Vec<_> = a[..count].iter().map(|a| &a[..n]).collect();
+        for backend in Backend::available() {
+            let (mut x, mut y) = (start[..n].to_vec(), vec![0; n]);
+            pointwise::inner_on(backend, &m, [&mut x, &mut y], &terms, &factors);
+            for i in 0..n {
+                let term = |s, (a, b): (&&[u32], &&[u32])| m.add(s, m.mul_montgomery(a[i], b[i]));
+                let sum = |h: usize| terms.iter().zip(&factors).fold(0, |s, (a, b)| term(s, (a, &b[h])));
+                assert_eq!((x[i], y[i]), (m.add(start[i], sum(0)), sum(1)), "{backend:?}, {count} of {n}");
+            }
+        }
     }
     let mut out = [vec![0; n], vec![0; n], vec![0; n]];
     let [o0, o1, o2] = &mut out;
