@@ -95,6 +95,11 @@ impl Ciphertext {
         self
     }
 
+    /// [`Ciphertext::with_magnitude`] and [`Ciphertext::with_error`] in place.
+    pub fn restate(&mut self, magnitude: f64, error: f64) {
+        (self.magnitude, self.error) = (magnitude, error);
+    }
+
     /// Parameters.
     #[must_use]
     pub fn params(&self) -> &Arc<Params> {

@@ -1,14 +1,14 @@
 //! Matrix products by diagonals, baby steps and giant steps, with both kinds of rotations hoisted.
 //!
 //! ```text
-//! y = sum_g rot_g( sum_(i, b) w_(g,i,b) rot_b(x_i) )
+//! y = sum_g rot_g( sum_(i, b) w_(g,i,b) rot_b(x_i) ),   then y += rot_f(y) for every fold f
 //! ```
 //!
 //! The rotations of an input share its digits, and their sums of products stay modulo q P: one division by P for each
 //! giant step's second half, one for the result, and none for the baby steps; the last is also the rescale (Bossuat,
 //! Mouchet, Troncoso-Pastoriza, Hubaux, "Efficient bootstrapping for approximate homomorphic encryption with non-sparse
 //! keys", EUROCRYPT 2021, algorithm 6). With c limbs, k special primes, D digits, I inputs and G giant steps other than
-//! zero this takes I (c + D (c + k) - c) + G (c + k + D (c + k)) + 2 (c + k) transforms, however many baby steps.
+//! zero, folds included, this takes I (c + D (c + k) - c) + G (c + k + D (c + k)) + 2 (c + k) transforms, however many baby steps.
 
 use std::collections::BTreeMap;
 
@@ -41,22 +41,38 @@ pub struct Term<'f> {
 }
 
 impl Evaluator {
-    /// The sum above, rescaled. All inputs have one level.
-    ///
-    /// `gain` is a bound on `sum |w_(g,i,b)|` over the products that meet in one slot of y, the largest l1 norm of a row of
-    /// the matrix; by default the sum of the largest weights of all plaintexts, which exceeds it by far.
+    /// The sum above without folds, rescaled. All inputs have one level.
     ///
     /// # Errors
-    /// [`SlotsError::Params`], [`SlotsError::NotLinear`], [`SlotsError::LevelMismatch`], [`SlotsError::ScaleMismatch`],
-    /// [`SlotsError::Rotation`], [`SlotsError::MissingKey`], [`SlotsError::KeyLevel`], [`SlotsError::Exhausted`],
-    /// [`SlotsError::Overflow`]; [`SlotsError::Count`] without a term or for an input that does not exist.
+    /// As [`Evaluator::linear_folded`].
     pub fn linear(
         &self,
         inputs: &[&Ciphertext],
         giants: &[Giant<'_>],
         gain: Option<f64>,
     ) -> Result<Ciphertext, SlotsError> {
-        let program = Program::check(self, inputs, giants, gain)?;
+        self.linear_folded(inputs, giants, &[], gain)
+    }
+
+    /// The sum above, rescaled. All inputs have one level. Folds before the division cost what they do after it, one level
+    /// lower, and do not add up its rounding.
+    ///
+    /// `gain` is a bound on the sum of the absolute weights that meet in one slot of y, folds included: the largest l1 norm
+    /// of a row of the matrix. By default it is the sum of the largest weights of all plaintexts, twice for every fold, which
+    /// exceeds it by far.
+    ///
+    /// # Errors
+    /// [`SlotsError::Params`], [`SlotsError::NotLinear`], [`SlotsError::LevelMismatch`], [`SlotsError::ScaleMismatch`],
+    /// [`SlotsError::Rotation`], [`SlotsError::MissingKey`], [`SlotsError::KeyLevel`], [`SlotsError::Exhausted`],
+    /// [`SlotsError::Overflow`]; [`SlotsError::Count`] without a term or for an input that does not exist.
+    pub fn linear_folded(
+        &self,
+        inputs: &[&Ciphertext],
+        giants: &[Giant<'_>],
+        folds: &[u32],
+        gain: Option<f64>,
+    ) -> Result<Ciphertext, SlotsError> {
+        let program = Program::check(self, inputs, giants, folds, gain)?;
         let sums = program.baby_steps()?;
         program.giant_steps(sums)
     }
@@ -69,6 +85,8 @@ struct Program<'a> {
     giants: &'a [Giant<'a>],
     /// For every giant step its key; none for zero.
     giant_keys: Vec<Option<&'a RotationKey>>,
+    /// The keys of the folds, which are not zero.
+    fold_keys: Vec<&'a RotationKey>,
     /// (input, b) with its key; none for zero.
     babies: BTreeMap<(usize, u32), Option<&'a RotationKey>>,
     /// Level, scale and bounds of the sum before the division.
@@ -80,6 +98,7 @@ impl<'a> Program<'a> {
         evaluator: &'a Evaluator,
         inputs: &[&'a Ciphertext],
         giants: &'a [Giant<'a>],
+        folds: &[u32],
         gain: Option<f64>,
     ) -> Result<Self, SlotsError> {
         let params = evaluator.params();
@@ -130,11 +149,17 @@ impl<'a> Program<'a> {
                 result.error += (x.magnitude + error) * factor.error;
             }
         }
+        let fold_keys =
+            folds.iter().map(|&fold| evaluator.keys.rotation(fold, level)).collect::<Result<_, _>>()?;
+        for _ in folds {
+            largest *= 2.0;
+            result.error = 2.0 * result.error + giant_error / result.scale;
+        }
         let gain = gain.unwrap_or(largest).min(largest);
         result.magnitude = gain * worst[0];
         result.error += gain * worst[1];
         let inputs = inputs.iter().map(|x| evaluator.linear_parts(x)).collect::<Result<_, _>>()?;
-        Ok(Self { evaluator, inputs, giants, giant_keys, babies, result })
+        Ok(Self { evaluator, inputs, giants, giant_keys, fold_keys, babies, result })
     }
 
     /// The inner sums modulo q P, one pair per giant step.
@@ -206,43 +231,57 @@ impl<'a> Program<'a> {
         Ok(sums)
     }
 
-    /// Rotates and adds the inner sums, and divides.
+    /// Rotates and adds the inner sums, folds and divides.
     fn giant_steps(self, sums: Vec<Pair>) -> Result<Ciphertext, SlotsError> {
         let params = self.evaluator.params();
-        let (n, limbs) = (params.slots(), params.limbs(self.result.level)?);
-        let (basis, level) = (params.basis(limbs, true), params.level(self.result.level)?);
-        let mut total: Pair = [(); 2].map(|()| Poly::zero(n, basis.len()));
-        let (mut values, mut scratch) = (vec![vec![0; n]; level.groups.len()], vec![0; n]);
-        let (mut image, mut switched) = (vec![0; n], [vec![0; n], vec![0; n]]);
-        for (key, [sum0, mut sum1]) in self.giant_keys.iter().zip(sums) {
-            let Some(key) = key else {
-                total
-                    .iter_mut()
-                    .zip([sum0, sum1])
-                    .for_each(|(t, s)| t.add_assign(&s, params.plans(), &basis));
-                continue;
-            };
-            let mut coefficients = Poly::zero(n, basis.len());
-            for (limb, &index) in basis.iter().enumerate() {
-                params.plans()[index].inverse(sum1.limb_mut(limb), coefficients.limb_mut(limb));
+        let level = params.level(self.result.level)?;
+        let basis = params.basis(params.limbs(self.result.level)?, true);
+        let mut total: Pair = [(); 2].map(|()| Poly::zero(params.slots(), basis.len()));
+        for (key, sum) in self.giant_keys.iter().zip(sums) {
+            match key {
+                Some(key) => self.add_rotated(&mut total, sum, key)?,
+                None => total.iter_mut().zip(&sum).for_each(|(t, s)| t.add_assign(s, params.plans(), &basis)),
             }
-            level.down.apply_to_coefficients(params.plans(), &mut coefficients, &basis, limbs);
-            let digits = Decomposed::of_coefficients(params, &coefficients, self.result.level)?;
-            for (limb, &index) in basis.iter().enumerate() {
-                let modulus = params.plans()[index].modulus();
-                digits.values(limb, &mut scratch, &mut values);
-                let [s0, s1] = &mut switched;
-                s0.copy_from_slice(sum0.limb(limb));
-                s1.fill(0);
-                digits.accumulate(&key.key, limb, index, &values, [s0, s1]);
-                for (total, switched) in total.iter_mut().zip(&switched) {
-                    key.automorphism.apply(switched, &mut image);
-                    pointwise::add_assign(modulus, total.limb_mut(limb), &image);
-                }
-            }
+        }
+        for key in &self.fold_keys {
+            let sum = total.clone();
+            self.add_rotated(&mut total, sum, key)?;
         }
         let by = level.both.as_ref().ok_or(self.evaluator.exhausted())?;
         let below = self.result.level - 1;
         self.evaluator.divide(total, by, below, self.result)
+    }
+
+    /// `total += rot(sum)`, modulo q P: the second half is divided by P and switched, the first is not.
+    fn add_rotated(
+        &self,
+        total: &mut Pair,
+        [sum0, mut sum1]: Pair,
+        key: &RotationKey,
+    ) -> Result<(), SlotsError> {
+        let params = self.evaluator.params();
+        let (n, limbs) = (params.slots(), params.limbs(self.result.level)?);
+        let (basis, level) = (params.basis(limbs, true), params.level(self.result.level)?);
+        let mut coefficients = Poly::zero(n, basis.len());
+        for (limb, &index) in basis.iter().enumerate() {
+            params.plans()[index].inverse(sum1.limb_mut(limb), coefficients.limb_mut(limb));
+        }
+        level.down.apply_to_coefficients(params.plans(), &mut coefficients, &basis, limbs);
+        let digits = Decomposed::of_coefficients(params, &coefficients, self.result.level)?;
+        let (mut values, mut scratch) = (vec![vec![0; n]; digits.count()], vec![0; n]);
+        let (mut image, mut switched) = (vec![0; n], [vec![0; n], vec![0; n]]);
+        for (limb, &index) in basis.iter().enumerate() {
+            let modulus = params.plans()[index].modulus();
+            digits.values(limb, &mut scratch, &mut values);
+            let [s0, s1] = &mut switched;
+            s0.copy_from_slice(sum0.limb(limb));
+            s1.fill(0);
+            digits.accumulate(&key.key, limb, index, &values, [s0, s1]);
+            for (total, switched) in total.iter_mut().zip(&switched) {
+                key.automorphism.apply(switched, &mut image);
+                pointwise::add_assign(modulus, total.limb_mut(limb), &image);
+            }
+        }
+        Ok(())
     }
 }

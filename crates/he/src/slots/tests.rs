@@ -239,7 +239,14 @@ fn linear_maps() {
             let (a, b) = (pair.encrypt(&x, level), pair.encrypt(&y, level));
             let result = pair.evaluator.linear(&[&a, &b], &giants, Some(gain)).unwrap();
             assert_eq!((result.level(), result.scale()), (level - 1, pair.params.scale(level - 1).unwrap()));
-            pair.expect(&result, &linear_clear(&[&x, &y], &plan), 60.0);
+            let clear = linear_clear(&[&x, &y], &plan);
+            pair.expect(&result, &clear, 60.0);
+            if level > 1 {
+                let folded =
+                    pair.evaluator.linear_folded(&[&a, &b], &giants, &[2], Some(2.0 * gain)).unwrap();
+                let clear = zip(&clear, &rotated(&clear, 2), |a, b| a + b);
+                pair.expect(&folded, &clear, 60.0);
+            }
         }
     }
 }
