@@ -4,7 +4,10 @@
 use std::time::Instant;
 
 use phineus_he::noise::{LayerInput, prove};
-use phineus_he::{Accumulator, Encryptor, Expander, Params, ParamsLiteral, Poly, Response, ResponseShape};
+use phineus_he::{
+    Accumulator, Encryptor, Expander, Operands, Params, ParamsLiteral, Poly, Response, ResponseShape, Room,
+    Weight, WeightForm,
+};
 use phineus_he::{SecretKey, respond};
 use phineus_kernel::cpu::Backend;
 use phineus_kernel::ntt::{Plan, pointwise};
@@ -65,7 +68,12 @@ fn layer(literal: &ParamsLiteral) {
     let weight = Poly::from_signed(&params, &weights).into_eval();
     let mut sum = Accumulator::new(&params);
     row(&name("mul_acc, 1 term"), 20, || sum.mul_acc(&ciphertext, &weight));
-    row(&name("mul_acc, 16 terms"), 2, || sum.mul_acc_many(&[(&ciphertext, &weight); 16]));
+    let operands = Operands::new(&[&ciphertext; 16]);
+    let row_of = [vec![Weight::Values(&weight); 16]];
+    row(&name("mul_acc, 16 terms"), 2, || {
+        let tiles = &mut [(std::slice::from_mut(&mut sum), &operands)];
+        Accumulator::mul_acc_all(tiles, 0..16, &row_of, WeightForm::Single, &mut Room::default());
+    });
     for wanted in [n, 512] {
         let positions: Vec<_> = (0..wanted as u32).collect();
         let mut answer = || {

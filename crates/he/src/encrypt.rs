@@ -165,7 +165,7 @@ pub(crate) fn encrypt_under(
     assert!(plain.len() <= params.degree(), "at most n messages");
     let mut error = Zeroizing::new(vec![0_i8; params.degree()]);
     centred_binomial(rng, &mut error);
-    let mut body = Poly::from_small(params, &error);
+    let mut body = Poly::from_bytes(params, &error);
     if let Some(ring) = ring {
         let encoding = Encoding::new(params, ring);
         for limb in 0..params.limbs() {

@@ -184,7 +184,7 @@ fn encrypt_secret(
     let params = key.params();
     let mut error = Zeroizing::new(vec![0_i8; params.degree()]);
     centred_binomial(rng, &mut error);
-    let mut body = Poly::from_small(params, &error).into_eval();
+    let mut body = Poly::from_bytes(params, &error).into_eval();
     let mut product = Zeroizing::new(vec![0; params.degree()]);
     for limb in 0..params.limbs() {
         let modulus = params.modulus(limb);

@@ -11,7 +11,7 @@ use zeroize::{ZeroizeOnDrop, Zeroizing};
 
 use crate::encrypt::encrypt_under;
 use crate::expand::{Purpose, uniform_half};
-use crate::{Ciphertext, Eval, Params, Poly};
+use crate::{Ciphertext, Eval, Operands, Params, Poly};
 
 /// A uniform ternary polynomial s. Zeroed on drop, not `Clone`, never shown.
 #[derive(ZeroizeOnDrop)]
@@ -28,7 +28,9 @@ pub struct SecretKey {
 #[derive(Debug, Clone)]
 pub struct PublicKey {
     seed: [u8; 32],
-    zero: Ciphertext,
+    pub(crate) zero: Ciphertext,
+    /// The same, laid out for products.
+    operand: Operands,
 }
 
 impl SecretKey {
@@ -56,7 +58,7 @@ impl SecretKey {
         rng.fill_bytes(&mut seed);
         let uniform = uniform_half(&self.params, Purpose::PublicKey, &seed, 0);
         let body = encrypt_under(self, &uniform, &[], None, rng);
-        PublicKey { seed, zero: Ciphertext { body, uniform } }
+        PublicKey::new(seed, Ciphertext { body, uniform })
     }
 
     /// Parameters of the key.
@@ -83,8 +85,14 @@ impl PublicKey {
         self.zero.body.params()
     }
 
-    pub(crate) fn zero(&self) -> &Ciphertext {
-        &self.zero
+    /// The encryption of zero.
+    pub(crate) fn operand(&self) -> &Operands {
+        &self.operand
+    }
+
+    fn new(seed: [u8; 32], zero: Ciphertext) -> Self {
+        let operand = Operands::new(&[&zero]);
+        Self { seed, zero, operand }
     }
 }
 
@@ -110,7 +118,7 @@ impl Wire for PublicKey {
         seed.copy_from_slice(head);
         let body = Poly::decode(tail, params)?;
         let uniform = uniform_half(params, Purpose::PublicKey, &seed, 0);
-        Ok(Self { seed, zero: Ciphertext { body, uniform } })
+        Ok(Self::new(seed, Ciphertext { body, uniform }))
     }
 }
 

@@ -38,7 +38,7 @@ mod tests;
 use phineus_kernel::zq::ModulusError;
 use thiserror::Error;
 
-pub use accumulate::{Accumulator, Ciphertext};
+pub use accumulate::{Accumulator, Ciphertext, Operands, Room, Weight, WeightForm};
 pub use encrypt::{Encryptor, RequestShape, Requests, Slot};
 pub use expand::Expander;
 pub use galois::{GaloisKeys, GaloisShape};

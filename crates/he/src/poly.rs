@@ -4,6 +4,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
+use phineus_kernel::ntt::pointwise;
 use phineus_kernel::pack::{pack, packed_len, unpack};
 use phineus_kernel::wire::{PeerMisbehaved, Wire, check_len};
 use zeroize::Zeroize;
@@ -82,21 +83,22 @@ impl Poly<Coeff> {
     /// If there are more than n coefficients.
     #[must_use]
     pub fn from_signed(params: &Arc<Params>, coefficients: &[i32]) -> Self {
-        Self::from_small(params, coefficients)
-    }
-
-    /// As [`Poly::from_signed`], from small integers of either sort.
-    pub(crate) fn from_small<T: Copy + Into<i64>>(params: &Arc<Params>, coefficients: &[T]) -> Self {
         assert!(coefficients.len() <= params.degree(), "at most n coefficients");
         let mut poly = Self::zero(params);
         for limb in 0..params.limbs() {
-            let modulus = params.modulus(limb);
-            let slots = poly.limb_mut(limb).iter_mut().zip(coefficients);
-            if size_of::<T>() == 1 || modulus.bits() > 32 {
-                slots.for_each(|(slot, &c)| *slot = modulus.lift_signed(c.into()));
-            } else {
-                slots.for_each(|(slot, &c)| *slot = modulus.reduce_i64(c.into()));
-            }
+            let slots = &mut poly.limb_mut(limb)[..coefficients.len()];
+            pointwise::lift(params.modulus(limb), coefficients, slots);
+        }
+        poly
+    }
+
+    /// As [`Poly::from_signed`], from bytes.
+    pub(crate) fn from_bytes(params: &Arc<Params>, coefficients: &[i8]) -> Self {
+        assert!(coefficients.len() <= params.degree(), "at most n coefficients");
+        let mut poly = Self::zero(params);
+        for limb in 0..params.limbs() {
+            let slots = &mut poly.limb_mut(limb)[..coefficients.len()];
+            pointwise::lift_bytes(params.modulus(limb), coefficients, slots);
         }
         poly
     }
@@ -106,6 +108,13 @@ impl Poly<Coeff> {
     pub fn into_eval(mut self) -> Poly<Eval> {
         let limbs = self.values.chunks_exact_mut(self.params.degree());
         limbs.zip(self.params.plans()).for_each(|(limb, plan)| plan.forward(limb));
+        Poly { params: self.params, values: self.values, domain: PhantomData }
+    }
+
+    /// Of `sum_k X^k w_k(X^8)` the values of all eight w_k, see [`octet`](phineus_kernel::ntt::octet).
+    pub(crate) fn into_octet(mut self) -> Poly<Eval> {
+        let limbs = self.values.chunks_exact_mut(self.params.degree());
+        limbs.zip(self.params.plans()).for_each(|(limb, plan)| plan.forward_octet(limb));
         Poly { params: self.params, values: self.values, domain: PhantomData }
     }
 }

@@ -165,13 +165,13 @@ pub(crate) fn randomise(
     let mut small = Zeroizing::new(vec![0_i8; params.degree()]);
 
     ternary(rng, &mut small);
-    let u = Poly::from_small(params, &small).into_eval();
-    sum.mul_acc(public.zero(), &u);
+    let u = Poly::from_bytes(params, &small).into_eval();
+    sum.mul_acc_operand(public.operand(), &u);
     u.erase();
     let Ciphertext { body, uniform } = sum.finish();
     let (mut body, mut uniform) = (body.into_coeff(), uniform.into_coeff());
     centred_binomial(rng, &mut small);
-    let error = Poly::from_small(params, &small);
+    let error = Poly::from_bytes(params, &small);
     for limb in 0..params.limbs() {
         let modulus = params.modulus(limb);
         pointwise::add_assign(modulus, uniform.limb_mut(limb), error.limb(limb));

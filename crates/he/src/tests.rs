@@ -360,8 +360,8 @@ fn wire_round_trips_and_refusals() {
     let mut bytes = Vec::new();
     party.public.encode(&mut bytes);
     let public = PublicKey::decode(&bytes, &party.params).unwrap();
-    assert!(public.zero().body.values() == party.public.zero().body.values());
-    assert!(public.zero().uniform.values() == party.public.zero().uniform.values());
+    assert!(public.zero.body.values() == party.public.zero.body.values());
+    assert!(public.zero.uniform.values() == party.public.zero.uniform.values());
     refuses_other_lengths::<PublicKey>(&bytes, &party.params);
 
     let spec = spec(&party.params, 5, 1.0, 1.0, ring);

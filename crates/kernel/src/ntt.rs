@@ -15,6 +15,8 @@ pub mod automorphism;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 pub mod inner;
+pub mod matrix;
+pub mod octet;
 pub mod pointwise;
 mod portable;
 

@@ -33,6 +33,37 @@ struct Root {
 pub(super) fn forward(plan: &Plan, values: &mut [u64]) {
     let c = Constants::new(plan);
     let (lanes, _) = values.as_chunks_mut::<8>();
+    forward_head(c, plan, lanes);
+    let (blocks, _) = lanes.as_chunks_mut::<8>();
+    for (b, block) in blocks.iter_mut().enumerate() {
+        let mut x = load8(block);
+        let roots = head_roots8(&plan.forward.head, plan.n / BLOCK, b);
+        forward8(c, &mut x, &roots);
+        x = transpose(x);
+        forward8(c, &mut x, &tail_roots(&plan.forward.tail, b));
+        reduce8(c, block, x);
+    }
+}
+
+/// Coefficients of eight polynomials in X^8 to their values; `values` has n elements.
+#[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
+pub(super) fn forward_octet(plan: &Plan, values: &mut [u64]) {
+    let c = Constants::new(plan);
+    let (lanes, _) = values.as_chunks_mut::<8>();
+    forward_head(c, plan, lanes);
+    let (blocks, _) = lanes.as_chunks_mut::<8>();
+    for (b, block) in blocks.iter_mut().enumerate() {
+        let mut x = load8(block);
+        let roots = head_roots8(&plan.forward.head, plan.n / BLOCK, b);
+        forward8(c, &mut x, &roots);
+        reduce8(c, block, transpose(x));
+    }
+}
+
+/// The layers above those within blocks of 64.
+#[inline]
+#[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
+fn forward_head(c: Constants, plan: &Plan, lanes: &mut [Lane8]) {
     let mut groups = 1;
     while groups < plan.n / BLOCK {
         // Passes of three layers, as long as the rest is not two or four.
@@ -47,16 +78,14 @@ pub(super) fn forward(plan: &Plan, values: &mut [u64]) {
             }
         }
     }
-    let (blocks, _) = lanes.as_chunks_mut::<8>();
-    for (b, block) in blocks.iter_mut().enumerate() {
-        let mut x = load8(block);
-        let roots = head_roots8(&plan.forward.head, plan.n / BLOCK, b);
-        forward8(c, &mut x, &roots);
-        x = transpose(x);
-        forward8(c, &mut x, &tail_roots(&plan.forward.tail, b));
-        for (slot, v) in block.iter_mut().zip(x) {
-            store(slot, below(below(v, c.twice), c.p));
-        }
+}
+
+/// Stores rows in [0, 4p) as residues.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn reduce8(c: Constants, block: &mut [Lane8; 8], x: [__m512i; 8]) {
+    for (slot, v) in block.iter_mut().zip(x) {
+        store(slot, below(below(v, c.twice), c.p));
     }
 }
 

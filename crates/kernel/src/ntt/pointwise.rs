@@ -109,6 +109,59 @@ pub fn scale_on(backend: Backend, modulus: &Modulus, a: &mut [u64], w: Shoup) {
     }
 }
 
+/// `out = a` modulo p, in [0, p).
+///
+/// # Panics
+/// If the lengths differ.
+pub fn lift(modulus: &Modulus, a: &[i32], out: &mut [u64]) {
+    lift_on(Backend::detected(), modulus, a, out);
+}
+
+/// [`lift`] on one backend; for tests. AVX2 runs the portable code.
+///
+/// # Panics
+/// If the lengths differ or the machine lacks the backend.
+pub fn lift_on(backend: Backend, modulus: &Modulus, a: &[i32], out: &mut [u64]) {
+    assert_eq!(a.len(), out.len(), "operands of one length");
+    if modulus.bits() <= 32 {
+        return a.iter().zip(out).for_each(|(&a, out)| *out = modulus.reduce_i64(a.into()));
+    }
+    match backend {
+        #[cfg(target_arch = "x86_64")]
+        Backend::Avx512 => {
+            assert!(super::runs(backend), "backend of this machine");
+            // SAFETY: the machine has the instructions of this backend.
+            unsafe { avx512::lift(modulus, a, out) }
+        }
+        _ => lift_portable(modulus, a, out),
+    }
+}
+
+/// [`lift`] of bytes.
+///
+/// # Panics
+/// If the lengths differ.
+pub fn lift_bytes(modulus: &Modulus, a: &[i8], out: &mut [u64]) {
+    lift_bytes_on(Backend::detected(), modulus, a, out);
+}
+
+/// [`lift_bytes`] on one backend; for tests. AVX2 runs the portable code.
+///
+/// # Panics
+/// If the lengths differ or the machine lacks the backend.
+pub fn lift_bytes_on(backend: Backend, modulus: &Modulus, a: &[i8], out: &mut [u64]) {
+    assert_eq!(a.len(), out.len(), "operands of one length");
+    match backend {
+        #[cfg(target_arch = "x86_64")]
+        Backend::Avx512 => {
+            assert!(super::runs(backend), "backend of this machine");
+            // SAFETY: the machine has the instructions of this backend.
+            unsafe { avx512::lift(modulus, a, out) }
+        }
+        _ => lift_portable(modulus, a, out),
+    }
+}
+
 /// `a += b`, all in [0, p).
 ///
 /// # Panics
@@ -159,6 +212,12 @@ pub fn sub_assign_on(backend: Backend, modulus: &Modulus, a: &mut [u64], b: &[u6
     }
 }
 
+/// For numbers of absolute value below p.
+#[inline(always)]
+fn lift_portable<T: Copy + Into<i64>>(modulus: &Modulus, a: &[T], out: &mut [u64]) {
+    a.iter().zip(out).for_each(|(&a, out)| *out = modulus.lift_signed(a.into()));
+}
+
 #[inline(always)]
 fn add_assign_portable(modulus: &Modulus, a: &mut [u64], b: &[u64]) {
     a.iter_mut().zip(b).for_each(|(a, &b)| *a = modulus.add(*a, b));
@@ -186,7 +245,9 @@ fn reduce_acc_portable(modulus: &Modulus, lo: &[u64], hi: &[u64], out: &mut [u64
 mod avx512 {
     use std::arch::x86_64::*;
 
-    use super::{add_assign_portable, mul_acc_portable, reduce_acc_portable, sub_assign_portable};
+    use super::{
+        add_assign_portable, lift_portable, mul_acc_portable, reduce_acc_portable, sub_assign_portable,
+    };
     use crate::ntt::avx512::{load, store};
     use crate::zq::{MASK52, Modulus, Shoup};
 
@@ -253,6 +314,12 @@ mod avx512 {
             store(a, _mm512_min_epu64(v, _mm512_sub_epi64(v, r.p)));
         }
         rest.iter_mut().for_each(|a| *a = modulus.mul_shoup(*a, w));
+    }
+
+    /// The portable code, compiled for wide vectors.
+    #[target_feature(enable = "avx512f,avx512vl,avx512dq")]
+    pub(super) fn lift<T: Copy + Into<i64>>(modulus: &Modulus, a: &[T], out: &mut [u64]) {
+        lift_portable(modulus, a, out);
     }
 
     /// The portable code, compiled for wide vectors.
@@ -394,6 +461,13 @@ mod tests {
                 assert!((0..77).all(|i| c[i] == (a[i] + b[i]) % p), "{backend:?}");
                 sub_assign_on(backend, &m, &mut c, &a);
                 assert_eq!(c, b, "{backend:?}");
+                let mut signed: Vec<i32> = (0..77).map(|i| (i - 38) * 56_512_000).collect();
+                (signed[0], signed[1], signed[2]) = (i32::MIN, i32::MAX, -1);
+                lift_on(backend, &m, &signed, &mut c);
+                assert!((0..77).all(|i| c[i] == m.reduce_i64(signed[i].into())), "{backend:?}");
+                let bytes: Vec<i8> = (0..77).map(|i| (i * 5 - 128) as i8).collect();
+                lift_bytes_on(backend, &m, &bytes, &mut c);
+                assert!((0..77).all(|i| c[i] == m.reduce_i64(bytes[i].into())), "{backend:?}");
                 let mut c: Vec<_> = a.iter().map(|v| MASK52 - v).collect();
                 scale_on(backend, &m, &mut c, m.shoup(p - 2));
                 let exact = |v: u64| u128::from(MASK52 - v) * u128::from(p - 2) % u128::from(p);

@@ -5,15 +5,7 @@ use crate::zq::{Shoup, min_sub};
 
 pub(super) fn forward(plan: &Plan, values: &mut [u64]) {
     let p = plan.modulus.value();
-    let mut groups = 1;
-    while groups <= plan.n / 16 {
-        for (i, group) in values.chunks_exact_mut(plan.n / groups).enumerate() {
-            let root = plan.forward.head.at(groups + i);
-            let (upper, lower) = group.split_at_mut(plan.n / groups / 2);
-            upper.iter_mut().zip(lower).for_each(|(x, y)| (*x, *y) = cooley_tukey(*x, *y, root, p));
-        }
-        groups *= 2;
-    }
+    forward_head(plan, values);
     for (block, tail) in values.chunks_exact_mut(BLOCK).zip(0..) {
         let mut rows = transpose(block);
         for layer in [4, 2, 1] {
@@ -25,8 +17,34 @@ pub(super) fn forward(plan: &Plan, values: &mut [u64]) {
                 }
             });
         }
-        block.iter_mut().zip(rows).for_each(|(v, row)| *v = min_sub(min_sub(row, 2 * p), p));
+        reduce(block, rows, p);
     }
+}
+
+pub(super) fn forward_octet(plan: &Plan, values: &mut [u64]) {
+    forward_head(plan, values);
+    for block in values.chunks_exact_mut(BLOCK) {
+        reduce(block, transpose(block), plan.modulus.value());
+    }
+}
+
+/// The layers of distance 8 and more.
+fn forward_head(plan: &Plan, values: &mut [u64]) {
+    let p = plan.modulus.value();
+    let mut groups = 1;
+    while groups <= plan.n / 16 {
+        for (i, group) in values.chunks_exact_mut(plan.n / groups).enumerate() {
+            let root = plan.forward.head.at(groups + i);
+            let (upper, lower) = group.split_at_mut(plan.n / groups / 2);
+            upper.iter_mut().zip(lower).for_each(|(x, y)| (*x, *y) = cooley_tukey(*x, *y, root, p));
+        }
+        groups *= 2;
+    }
+}
+
+/// Stores rows in [0, 4p) as residues.
+fn reduce(block: &mut [u64], rows: [u64; BLOCK], p: u64) {
+    block.iter_mut().zip(rows).for_each(|(v, row)| *v = min_sub(min_sub(row, 2 * p), p));
 }
 
 pub(super) fn inverse(plan: &Plan, values: &mut [u64]) {
