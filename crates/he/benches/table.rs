@@ -69,10 +69,10 @@ fn layer(literal: &ParamsLiteral) {
     let mut sum = Accumulator::new(&params);
     row(&name("mul_acc, 1 term"), 20, || sum.mul_acc(&ciphertext, &weight));
     let operands = Operands::new(&[&ciphertext; 16]);
-    let row_of = [vec![Weight::Values(&weight); 16]];
+    let row_of = [Weight::Values(&weight); 16];
     row(&name("mul_acc, 16 terms"), 2, || {
         let tiles = &mut [(std::slice::from_mut(&mut sum), &operands)];
-        Accumulator::mul_acc_all(tiles, 0..16, &row_of, WeightForm::Single, &mut Room::default());
+        Accumulator::mul_acc_all(tiles, 0..16, &[&row_of], WeightForm::Single, &mut Room::default());
     });
     for wanted in [n, 512] {
         let positions: Vec<_> = (0..wanted as u32).collect();

@@ -17,7 +17,6 @@ use crate::{Eval, Params, Poly};
 
 pub use matrix::WeightForm;
 
-
 /// (c_0, c_1) with c_0 + c_1 s = round(q m / 2^l) + noise, in the evaluation domain.
 #[derive(Debug, Clone)]
 pub struct Ciphertext {
@@ -111,8 +110,14 @@ impl Accumulator {
     /// If parameters differ, or there is not one ciphertext.
     pub(crate) fn mul_acc_operand(&mut self, operand: &Operands, weight: &Poly<Eval>) {
         let sums: &mut [Self] = std::slice::from_mut(self);
-        let weights = [vec![Weight::Values(weight)]];
-        Self::mul_acc_all(&mut [(sums, operand)], 0..1, &weights, WeightForm::Single, &mut Room::default());
+        let weights = [Weight::Values(weight)];
+        Self::mul_acc_all(
+            &mut [(sums, operand)],
+            0..1,
+            &[&weights],
+            WeightForm::Single,
+            &mut Room::default(),
+        );
     }
 
     /// To every sum of a tile adds the inner product of the tile's operands in `terms` with the weights of the sum: a
@@ -126,13 +131,13 @@ impl Accumulator {
     pub fn mul_acc_all(
         tiles: &mut [(&mut [Self], &Operands)],
         terms: Range<usize>,
-        weights: &[Vec<Weight<'_>>],
+        weights: &[&[Weight<'_>]],
         form: WeightForm,
         room: &mut Room,
     ) {
         let Some(params) = tiles.first().map(|(_, operands)| operands.params.clone()) else { return };
         let sums = || tiles.iter().flat_map(|(sums, _)| sums.iter());
-        let values = weights.iter().flatten().filter_map(Weight::values).map(Poly::params);
+        let values = weights.iter().copied().flatten().filter_map(Weight::values).map(Poly::params);
         let all = tiles.iter().map(|(_, operands)| &operands.params).chain(sums().map(|sum| &sum.params));
         assert!(values.chain(all).all(|other| same(other, &params)), "one set of parameters");
         assert!(tiles.iter().all(|(sums, _)| sums.len() == weights.len()), "weights for every sum");
@@ -293,13 +298,13 @@ mod tests {
         let operands = Operands::new(&vec![&ciphertext; several]);
         let mut sum = Accumulator::new(&params);
         sum.mul_acc(&ciphertext, &weight);
-        let weights = [vec![Weight::Values(&weight); several]];
+        let weights = vec![Weight::Values(&weight); several];
         let rounds = 2 * MAX_PRODUCTS / several + 1;
         for _ in 0..rounds {
             let sums = std::slice::from_mut(&mut sum);
             let tiles = &mut [(sums, &operands)];
             let room = &mut Room::default();
-            Accumulator::mul_acc_all(tiles, 0..several, &weights, WeightForm::Single, room);
+            Accumulator::mul_acc_all(tiles, 0..several, &[&weights], WeightForm::Single, room);
         }
         let count = (rounds * several + 1) as u64;
         let sum = sum.finish();
@@ -329,9 +334,8 @@ mod tests {
         // Of two sums: polynomials in X^8, alone and eight together.
         let alone: Vec<Vec<Vec<i32>>> = (0..2)
             .map(|_| {
-                let one = |_| {
-                    (0..n as i32).map(|j| i32::from(j % 8 == 0) * rng.random_range(-128..128)).collect()
-                };
+                let one =
+                    |_| (0..n as i32).map(|j| i32::from(j % 8 == 0) * rng.random_range(-128..128)).collect();
                 (0..10).map(one).collect()
             })
             .collect();
@@ -355,21 +359,24 @@ mod tests {
                 .map(|row| row.iter().map(|w| Weight::transform(&params, w, form)).collect())
                 .collect();
             let skip = terms.start / form.terms();
-            let rows: Vec<Vec<Weight<'_>>> = weights
-                .iter()
-                .zip(&values)
-                .map(|(plain, values)| {
-                    let both = plain.iter().zip(values).skip(skip);
-                    both.map(|(plain, values)| {
-                        if transformed { Weight::Values(values) } else { Weight::Coefficients(plain) }
+            let rows: Vec<Vec<Weight<'_>>> =
+                weights
+                    .iter()
+                    .zip(&values)
+                    .map(|(plain, values)| {
+                        let both = plain.iter().zip(values).skip(skip);
+                        both.map(|(plain, values)| {
+                            if transformed { Weight::Values(values) } else { Weight::Coefficients(plain) }
+                        })
+                        .collect()
                     })
-                    .collect()
-                })
-                .collect();
+                    .collect();
             let mut sums = [Accumulator::new(&params), Accumulator::new(&params)];
             let tiles = &mut [(&mut sums[..], &operands)];
+            let rows: Vec<&[Weight<'_>]> = rows.iter().map(Vec::as_slice).collect();
             Accumulator::mul_acc_all(tiles, terms, &rows, form, &mut Room::default());
-            sums.map(Accumulator::finish).map(|sum| [sum.body, sum.uniform].map(|half| half.values().to_vec()))
+            sums.map(Accumulator::finish)
+                .map(|sum| [sum.body, sum.uniform].map(|half| half.values().to_vec()))
         };
         for terms in [0..10, 8..10] {
             let mut expected = [(); 2].map(|()| Accumulator::new(&params));

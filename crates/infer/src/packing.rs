@@ -20,7 +20,8 @@
 //! over the blocks of planes is taken on ciphertexts.
 //!
 //! **Pointwise.** Where no plane is read at more than one offset, the outputs are one row of pixels that may be cut
-//! anywhere. A dense layer is the case of one pixel.
+//! anywhere. A dense layer is the case of one pixel. If the planes stand a multiple of eight coefficients apart, all
+//! weight polynomials are polynomials in X^8 and eight of them share a transform ([`Packing::octets`]).
 //!
 //! **Groups.** A block of planes may span several whole groups; weights across groups are zero. Then M outputs still
 //! take M P coefficients: k groups per polynomial take k^2 places.
@@ -139,10 +140,9 @@ impl Packing {
         if !fits {
             return Err(misfit);
         }
-        let strides = geometry.strides(block.tile);
-        match strides.plane.checked_mul(block.planes).and_then(|p| p.checked_mul(block.outputs)) {
-            Some(needed) if needed <= n => Ok(Self::checked(geometry, n, block, strides)),
-            _ => Err(misfit),
+        match geometry.strides_in(n, &block) {
+            Some(strides) => Ok(Self::checked(geometry, n, block, strides)),
+            None => Err(misfit),
         }
     }
 
@@ -186,6 +186,12 @@ impl Packing {
     #[must_use]
     pub fn weight_polys(&self) -> usize {
         self.counts.all_outputs * self.counts.planes
+    }
+
+    /// Whether all weight polynomials are polynomials in X^8, so that eight of them share one transform.
+    #[must_use]
+    pub fn octets(&self) -> bool {
+        self.strides.octets(&self.geometry)
     }
 
     /// Number of products of an input and a weight polynomial.
@@ -259,14 +265,33 @@ impl Packing {
     /// # Panics
     /// If `w` is not below [`Packing::weight_polys`], or a slice has the wrong length.
     pub fn pack_weights(&self, w: usize, weights: &[i32], out: &mut [i32]) {
+        assert_eq!(out.len(), self.n, "coefficients");
+        out.fill(0);
+        self.each_weight(w, weights, |coefficient, weight| out[coefficient] = weight);
+    }
+
+    /// Writes `sum_k X^k w_k` for up to eight weight polynomials w_k, those from number `first` on, all in X^8.
+    ///
+    /// # Panics
+    /// If not [`Packing::octets`], there are more than eight, one of them is not below [`Packing::weight_polys`], or
+    /// a slice has the wrong length.
+    pub fn pack_octet(&self, first: usize, count: usize, weights: &[i32], out: &mut [i32]) {
+        assert!(self.octets() && count <= 8, "at most eight polynomials in X^8");
+        assert_eq!(out.len(), self.n, "coefficients");
+        out.fill(0);
+        for k in 0..count {
+            self.each_weight(first + k, weights, |coefficient, weight| out[coefficient + k] = weight);
+        }
+    }
+
+    /// Calls with every coefficient of weight polynomial `w` that a weight determines, and its value.
+    fn each_weight(&self, w: usize, weights: &[i32], mut set: impl FnMut(usize, i32)) {
         assert!(w < self.weight_polys(), "weight polynomial {w}");
         assert_eq!(weights.len(), self.conv().weight_len(), "weights");
-        assert_eq!(out.len(), self.n, "coefficients");
         let (output_block, plane_block) = (w / self.counts.planes, w % self.counts.planes);
         let group_block = output_block / self.counts.outputs;
         let channels = self.conv().in_channels / self.conv().groups;
         let kernel = self.conv().kernel;
-        out.fill(0);
         for (m, output) in self.output_channels(output_block).enumerate() {
             let group = output / self.geometry.outputs_per_group();
             for (at, plane) in self.planes(group_block, plane_block) {
@@ -279,9 +304,9 @@ impl Packing {
                     let up = m * self.output_stride();
                     let down = at * self.strides.plane + u * self.strides.row + v;
                     if up >= down {
-                        out[up - down] = weight;
+                        set(up - down, weight);
                     } else {
-                        out[self.n + up - down] = weight.wrapping_neg();
+                        set(self.n + up - down, weight.wrapping_neg());
                     }
                 }
             }

@@ -1,6 +1,5 @@
 //! A model as the server holds it: plan, weights, and the weights in the forms that the protocols multiply by.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -85,17 +84,15 @@ impl Served {
         sum
     }
 
-    /// A weight polynomial in the domain of products.
-    pub(crate) fn weight_poly(&self, layer: &LinearLayer, index: usize) -> Cow<'_, Poly<Eval>> {
-        // The cache holds the packings of single inferences; a stack transforms each polynomial once anyway.
-        match self.transformed[layer.index].get(index).filter(|_| layer.stack.count() == 1) {
-            Some(poly) => Cow::Borrowed(poly),
-            None => {
-                let params = &self.plan.rings()[layer.ring];
-                let weights = &self.model.weights[layer.weights].weights;
-                Cow::Owned(linear_he::respond::transform(layer, params, index, weights))
-            }
-        }
+    /// The weights of a layer.
+    pub(crate) fn weights(&self, layer: &LinearLayer) -> &[i32] {
+        &self.model.weights[layer.weights].weights
+    }
+
+    /// A weight polynomial in the domain of products, if it is kept there.
+    pub(crate) fn kept_weights(&self, layer: &LinearLayer, index: usize) -> Option<&Poly<Eval>> {
+        // The packings of single inferences are kept; a stack transforms each polynomial once anyway.
+        self.transformed[layer.index].get(index).filter(|_| layer.stack.count() == 1)
     }
 }
 
@@ -104,7 +101,8 @@ fn transform(model: &Model, plan: &Plan, cache_bytes: usize) -> Vec<Vec<Poly<Eva
     let one_layer = |layer: &LinearLayer| {
         let params = &plan.rings()[layer.ring];
         let bytes = layer.packing.weight_polys() * params.degree() * params.limbs() * 8;
-        if bytes > room {
+        // Eight polynomials by one transform cost less than fetching them from memory.
+        if bytes > room || layer.packing.octets() {
             return Vec::new();
         }
         room -= bytes;

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use phineus_model::graph::Conv;
 
-use super::PackingError;
+use super::{Block, PackingError};
 
 /// Sides, channels and pads beyond this are refused, so that no product of a few of them overflows.
 const MAX_SIZE: usize = 1 << 16;
@@ -158,9 +158,31 @@ impl Geometry {
         Strides { row, plane }
     }
 
+    /// The strides of a block in n coefficients, aligned where there is room for it; `None` where it does not fit.
+    pub(super) fn strides_in(&self, n: usize, block: &Block) -> Option<Strides> {
+        let close = self.strides(block.tile);
+        [close.aligned(self), close].into_iter().find(|strides| {
+            let needed = strides.plane.checked_mul(block.planes).and_then(|p| p.checked_mul(block.outputs));
+            needed.is_some_and(|needed| needed <= n)
+        })
+    }
+
     /// Whether every plane is read at one offset only.
     fn pointwise(&self) -> bool {
         self.axes.iter().all(|a| a.span == 1)
+    }
+}
+
+impl Strides {
+    /// With planes a multiple of eight apart where that makes all weights polynomials in X^8.
+    pub(super) fn aligned(self, geometry: &Geometry) -> Self {
+        let plane = if geometry.pointwise() { self.plane.next_multiple_of(8) } else { self.plane };
+        Self { plane, ..self }
+    }
+
+    /// Whether all weights are polynomials in X^8.
+    pub(super) fn octets(&self, geometry: &Geometry) -> bool {
+        geometry.pointwise() && self.plane.is_multiple_of(8)
     }
 }
 

@@ -158,6 +158,21 @@ impl Interleaved {
         self.inner.counts.all_outputs * self.max_terms()
     }
 
+    /// As [`Packing::octets`]; not where planes are interleaved.
+    #[must_use]
+    pub fn octets(&self) -> bool {
+        self.levels == 0 && self.inner.octets()
+    }
+
+    /// As [`Packing::pack_octet`].
+    ///
+    /// # Panics
+    /// As [`Packing::pack_octet`].
+    pub fn pack_octet(&self, first: usize, count: usize, weights: &[i32], out: &mut [i32]) {
+        assert!(self.octets(), "polynomials in X^8");
+        self.inner.pack_octet(first, count, weights, out);
+    }
+
     /// Number of products of an input and a weight polynomial.
     #[must_use]
     pub fn products(&self) -> usize {
@@ -221,17 +236,15 @@ impl Interleaved {
         assert!(w < self.weight_polys(), "weight polynomial {w}");
         assert_eq!(out.len(), self.degree(), "coefficients");
         let (n, terms) = (self.degree(), self.max_terms());
-        let mut rider = Zeroizing::new(vec![0_i32; self.inner.degree()]);
         out.fill(0);
         for (c, planes) in self.riders(w % terms) {
-            self.inner.pack_weights(w / terms * self.inner.max_terms() + planes, weights, &mut rider);
-            // X^-c: down by c places, the first coefficient to the end with its sign turned.
-            if c > 0 {
-                rider[0] = rider[0].wrapping_neg();
-            }
-            for (j, &weight) in rider.iter().enumerate() {
-                out[((j << self.levels) + n - c) % n] = weight;
-            }
+            self.inner.each_weight(w / terms * self.inner.max_terms() + planes, weights, |j, weight| {
+                // X^-c: down by c places, what falls off to the end with its sign turned.
+                match (j << self.levels).checked_sub(c) {
+                    Some(place) => out[place] = weight,
+                    None => out[(j << self.levels) + n - c] = weight.wrapping_neg(),
+                }
+            });
         }
     }
 
@@ -248,7 +261,10 @@ impl Interleaved {
     }
 
     fn amounts(&self) -> Amounts {
-        amounts(&self.inner.counts, self.levels)
+        match self.levels {
+            0 => self.inner.counts.amounts(self.octets()),
+            levels => amounts(&self.inner.counts, levels),
+        }
     }
 
     /// The plane blocks of the inner packing, counted within a group block, that ride in block `term`, and their

@@ -13,20 +13,22 @@ pub(super) fn cheapest(geometry: Geometry, n: usize, cost: &CostModel) -> Result
     for height in even_parts(grid_h) {
         for width in even_parts(grid_w) {
             let tile = [height, width];
-            let strides = geometry.strides(tile);
-            let planes = n / strides.plane;
-            if planes == 0 {
-                continue;
-            }
-            for (groups, planes) in groups_and_planes(&geometry, planes) {
-                let outputs = groups * geometry.outputs_per_group();
-                let fitting = (n / (planes * strides.plane)).min(outputs);
-                // Blocks of equal size: the least noise for the same number of blocks.
-                let outputs = outputs.div_ceil(outputs.div_ceil(fitting));
-                let block = Block { tile, groups, planes, outputs };
-                let price = cost.price(n, &Counts::new(&geometry, &block).amounts());
-                if best.is_none_or(|(least, ..)| price < least) {
-                    best = Some((price, block, strides));
+            // Planes as close as possible, and such that eight weight polynomials share a transform.
+            let close = geometry.strides(tile);
+            let aligned = close.aligned(&geometry);
+            for plane in [aligned.plane, close.plane].into_iter().take(if aligned == close { 1 } else { 2 }) {
+                for (groups, planes) in groups_and_planes(&geometry, n / plane) {
+                    let outputs = groups * geometry.outputs_per_group();
+                    let fitting = (n / (planes * plane)).min(outputs);
+                    // Blocks of equal size: the least noise for the same number of blocks.
+                    let outputs = outputs.div_ceil(outputs.div_ceil(fitting));
+                    let block = Block { tile, groups, planes, outputs };
+                    let Some(strides) = geometry.strides_in(n, &block) else { continue };
+                    let amounts = Counts::new(&geometry, &block).amounts(strides.octets(&geometry));
+                    let price = cost.price(n, &amounts);
+                    if best.is_none_or(|(least, ..)| price < least) {
+                        best = Some((price, block, strides));
+                    }
                 }
             }
         }
@@ -57,13 +59,15 @@ pub(super) fn even_parts(whole: usize) -> impl Iterator<Item = usize> {
 }
 
 impl Counts {
-    pub(super) fn amounts(&self) -> Amounts {
+    /// What is priced; weights count by transforms.
+    pub(super) fn amounts(&self, octets: bool) -> Amounts {
         let outputs = self.all_outputs * self.tiles();
+        let transforms = if octets { self.planes.div_ceil(8) } else { self.planes };
         Amounts {
             inputs: self.inputs(),
             outputs,
             ciphertexts: outputs,
-            weight_polys: self.all_outputs * self.planes,
+            weight_polys: self.all_outputs * transforms,
             products: outputs * self.planes,
         }
     }

@@ -57,6 +57,19 @@ fn through(
             poly
         })
         .collect();
+    if packing.octets() {
+        // Every polynomial is one in X^8, and eight of them in one are themselves beside each other.
+        for first in 0..packing.weight_polys() {
+            let count = 8.min(packing.weight_polys() - first);
+            let mut octet = vec![i32::MAX; n];
+            packing.pack_octet(first, count, weights, &mut octet);
+            for (j, &coefficient) in octet.iter().enumerate() {
+                let alone = weight_polys.get(first + j % 8).filter(|_| j % 8 < count);
+                assert_eq!(coefficient, alone.map_or(0, |poly| poly[j - j % 8]), "octet from {first}");
+            }
+        }
+        assert!(weight_polys.iter().all(|poly| (0..n).all(|j| j % 8 == 0 || poly[j] == 0)));
+    }
     let (mut used, mut products) = (BTreeSet::new(), 0);
     for o in 0..packing.outputs() {
         let (mut sum, mut noise) = (vec![0; n], 0);
@@ -319,7 +332,7 @@ fn packing_table() {
             let start = std::time::Instant::now();
             let p = plan(&conv, n);
             let took = start.elapsed().as_micros();
-            let ms = cost.price(n, &p.counts.amounts()) / 1e6;
+            let ms = cost.price(n, &p.counts.amounts(p.octets())) / 1e6;
             println!(
                 "{name:24} {n:6} {:7} {:7} {:8} {:8} {:7} {ms:8.1} {took:9} {:?}",
                 p.inputs(),

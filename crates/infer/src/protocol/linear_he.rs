@@ -115,14 +115,16 @@ pub(crate) async fn server(
         // 1. Requests.
         let params = &plan.rings()[layer.ring];
         let requests = receive_requests(channel, layer, params).await?;
+        let inputs = compute(|| respond::Inputs::new(&layer.packing, &requests));
+        drop(requests);
         // 2. Responses, block by block of outputs that share their weights.
         let one = |seed: &Seed| Zeroizing::new(seed.mask(layer.node, layer.bits, layer.conv.output_len()));
         let masks: Vec<_> = seeds.iter().map(one).collect();
         let keys = keys.ring(layer.ring)?;
         if layer.packing.merge_levels() == 0 {
-            send_responses(channel, served, layer, &requests, keys, &masks, rng).await?;
+            send_responses(channel, served, layer, &inputs, keys, &masks, rng).await?;
         } else {
-            send_merged(channel, served, layer, &requests, keys, &masks, rng).await?;
+            send_merged(channel, served, layer, &inputs, keys, &masks, rng).await?;
         }
         channel.flush().await?;
         costs.push(clock.lap(channel.traffic()));
@@ -192,7 +194,7 @@ async fn send_responses(
     channel: &mut Channel<Server>,
     served: &Served,
     layer: &LinearLayer,
-    requests: &[Ciphertext],
+    inputs: &respond::Inputs,
     keys: &ServerRing,
     masks: &[Zeroizing<Vec<u32>>],
     rng: &mut impl CryptoRng,
@@ -205,7 +207,7 @@ async fn send_responses(
         let responses = compute(|| {
             respond::groups(&layer.packing, &mut blocks)
                 .into_par_iter()
-                .map(|blocks| respond::respond_blocks(served, layer, requests, blocks, finish))
+                .map(|blocks| respond::respond_blocks(served, layer, inputs, blocks, finish))
                 .collect::<Result<Vec<Vec<Vec<Response>>>, ProtocolError>>()
         })?;
         for block in responses.iter().flatten() {
@@ -222,7 +224,7 @@ async fn send_merged(
     channel: &mut Channel<Server>,
     served: &Served,
     layer: &LinearLayer,
-    requests: &[Ciphertext],
+    inputs: &respond::Inputs,
     keys: &ServerRing,
     masks: &[Zeroizing<Vec<u32>>],
     rng: &mut impl CryptoRng,
@@ -238,7 +240,7 @@ async fn send_merged(
         let parts = compute(|| {
             respond::groups(&layer.packing, &mut blocks)
                 .into_par_iter()
-                .map(|blocks| respond::respond_blocks(served, layer, requests, blocks, finish))
+                .map(|blocks| respond::respond_blocks(served, layer, inputs, blocks, finish))
                 .collect::<Result<Vec<Vec<Vec<Masked>>>, ProtocolError>>()
         })?;
         waiting.extend(parts.into_iter().flatten().flatten());

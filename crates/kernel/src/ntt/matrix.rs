@@ -300,7 +300,7 @@ fn mul_acc_portable(rows: &mut [Row<'_, '_>], block: Block<'_>) {
 mod avx512 {
     use std::arch::x86_64::*;
 
-    use super::{Block, LANES, WeightForm, Row, Vector};
+    use super::{Block, LANES, Row, Vector, WeightForm};
     use crate::ntt::BLOCK;
     use crate::ntt::avx512::{load, store};
 
@@ -394,8 +394,7 @@ mod tests {
         let mut rng = StdRng::seed_from_u64(1);
         let m = Modulus::new(ntt_primes(50, 1 << 15, 1)[0]).unwrap();
         let len = 192;
-        let mut draw =
-            |len: usize| (0..len).map(|_| rng.random_range(0..m.value())).collect::<Vec<u64>>();
+        let mut draw = |len: usize| (0..len).map(|_| rng.random_range(0..m.value())).collect::<Vec<u64>>();
         for (rows, all_terms, values, terms) in [
             (1, 1, 0..192, 0..1),
             (2, 9, 64..192, 0..9),
@@ -430,8 +429,11 @@ mod tests {
                     // Twice, with a reduction between.
                     for _ in 0..2 {
                         sums.iter_mut().for_each(|sums| sums.fold(&m, 0..len));
-                        let mut rows: Vec<Row<'_, '_>> =
-                            sums.iter_mut().zip(&views).map(|(sums, weights)| Row { sums, weights }).collect();
+                        let mut rows: Vec<Row<'_, '_>> = sums
+                            .iter_mut()
+                            .zip(&views)
+                            .map(|(sums, weights)| Row { sums, weights })
+                            .collect();
                         mul_acc_on(backend, &mut rows, &operands, values.clone(), terms.clone(), form);
                     }
                     for (row, sums) in sums.iter().enumerate() {
