@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use phineus_kernel::ntt::matrix::{self, Row, Sums};
 use phineus_kernel::ntt::pointwise::{self, MAX_PRODUCTS};
-use zeroize::Zeroize;
+use phineus_kernel::wipe::wipe;
 
 use crate::{Eval, Params, Poly};
 
@@ -252,7 +252,7 @@ fn same(a: &Arc<Params>, b: &Arc<Params>) -> bool {
 
 impl Drop for Room {
     fn drop(&mut self) {
-        self.0.zeroize();
+        wipe(&mut self.0);
     }
 }
 

@@ -4,10 +4,9 @@
 //! `v = (q m + 2^(l-1)) mod 2^l`, which needs only the low bits of q. (Rounding q / 2^l first would multiply the
 //! rounding error by m.) Constant time in m.
 
-use phineus_kernel::ntt::pointwise;
+use phineus_kernel::ntt::round::{self, Encoder};
+use phineus_kernel::wipe::Wiped;
 use phineus_kernel::z2k::Pow2;
-use phineus_kernel::zq::Shoup;
-use zeroize::Zeroizing;
 
 use crate::Params;
 
@@ -15,30 +14,31 @@ use crate::Params;
 pub(crate) struct Encoding<'p> {
     params: &'p Params,
     ring: Pow2,
-    /// Per limb 1/2 and 1/2^l.
-    inverses: Vec<(u64, Shoup)>,
 }
 
 impl<'p> Encoding<'p> {
     pub(crate) fn new(params: &'p Params, ring: Pow2) -> Self {
-        let inverses = params.plans().iter().map(|plan| {
-            let modulus = plan.modulus();
-            let half = modulus.value().div_ceil(2);
-            (half, modulus.shoup(modulus.pow(half, ring.bits().into())))
-        });
-        Self { params, ring, inverses: inverses.collect() }
+        Self { params, ring }
     }
 
     /// round(q m / 2^l) modulo the prime of `limb`, for every m, taken modulo 2^l.
-    pub(crate) fn residues(&self, limb: usize, messages: &[u32]) -> Zeroizing<Vec<u64>> {
+    pub(crate) fn residues(&self, limb: usize, messages: &[u32]) -> Wiped<u64> {
+        self.residues_plus(limb, messages, 0)
+    }
+
+    /// [`Encoding::residues`] plus a constant.
+    pub(crate) fn residues_plus(&self, limb: usize, messages: &[u32], constant: u64) -> Wiped<u64> {
         let modulus = self.params.modulus(limb);
-        let (half, inverse) = self.inverses[limb];
-        let (q, mask) = (self.params.q_low(), u64::from(self.ring.mask()));
-        let half_step = 1_u64 << (self.ring.bits() - 1);
-        let v = messages.iter().map(|&m| q.wrapping_mul(m.into()).wrapping_add(half_step) & mask);
-        let mut residues = Zeroizing::new(v.collect::<Vec<_>>());
-        pointwise::scale(modulus, &mut residues, inverse);
-        residues.iter_mut().for_each(|v| *v = modulus.sub(half, *v));
+        let half = modulus.value().div_ceil(2);
+        let encoder = Encoder {
+            q: self.params.q_low() as u32,
+            half_step: 1 << (self.ring.bits() - 1),
+            mask: self.ring.mask(),
+            inverse: modulus.shoup(modulus.pow(half, self.ring.bits().into())),
+            constant: modulus.add(half, constant),
+        };
+        let mut residues = Wiped::new(messages.len());
+        round::encode(modulus, &encoder, messages, &mut residues);
         residues
     }
 }

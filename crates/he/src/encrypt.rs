@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use phineus_kernel::ntt::pointwise;
 use phineus_kernel::sample::centred_binomial;
+use phineus_kernel::wipe::Wiped;
 use phineus_kernel::wire::{PeerMisbehaved, Wire, check_len};
 use phineus_kernel::z2k::Pow2;
 use rand::CryptoRng;
-use zeroize::Zeroizing;
 
 use crate::encode::Encoding;
 use crate::expand::{Purpose, uniform_half};
@@ -163,7 +163,7 @@ pub(crate) fn encrypt_under(
 ) -> Poly<Eval> {
     let params = key.params();
     assert!(plain.len() <= params.degree(), "at most n messages");
-    let mut error = Zeroizing::new(vec![0_i8; params.degree()]);
+    let mut error = Wiped::<i8>::new(params.degree());
     centred_binomial(rng, &mut error);
     let mut body = Poly::from_bytes(params, &error);
     if let Some(ring) = ring {
@@ -174,12 +174,9 @@ pub(crate) fn encrypt_under(
         }
     }
     let mut body = body.into_eval();
-    let mut product = Zeroizing::new(vec![0; params.degree()]);
     for limb in 0..params.limbs() {
-        let modulus = params.modulus(limb);
-        product.copy_from_slice(uniform.limb(limb));
-        pointwise::mul_assign(modulus, &mut product, key.limb(limb));
-        pointwise::sub_assign(modulus, body.limb_mut(limb), &product);
+        let (values, a) = (body.limb_mut(limb), uniform.limb(limb));
+        pointwise::mul_sub_assign(params.modulus(limb), values, a, key.limb(limb));
     }
     body
 }

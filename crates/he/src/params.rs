@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use phineus_kernel::ntt::Plan;
-use phineus_kernel::zq::{Modulus, Shoup, ntt_primes};
+use phineus_kernel::ntt::round::Fraction;
+use phineus_kernel::zq::{Modulus, ntt_primes};
 
 use crate::HeError;
 
@@ -26,22 +27,14 @@ pub struct ParamsLiteral {
 pub struct Params {
     n: usize,
     plans: Vec<Plan>,
-    limbs: Vec<Limb>,
+    /// Per prime p_i its part of a fraction c / q.
+    fractions: Vec<Fraction>,
     /// q modulo 2^64.
     q_low: u64,
     log2_q: f64,
     /// A prime of 50 bits, for exact products of short polynomials.
     exact: Plan,
     digest: [u8; 32],
-}
-
-/// Constants of one prime p_i of q.
-#[derive(Debug)]
-pub(crate) struct Limb {
-    /// (q / p_i)^-1 modulo p_i.
-    pub(crate) garner: Shoup,
-    /// floor(2^(63 + k) / p_i), for p_i of k bits.
-    pub(crate) fraction: u64,
 }
 
 impl ParamsLiteral {
@@ -98,10 +91,10 @@ impl Params {
             return Err(HeError::Insecure { n, log2_q, cap });
         }
         let plans = primes.iter().map(|&p| Plan::new(p, n)).collect::<Result<Vec<_>, _>>()?;
-        let limbs = plans.iter().map(|plan| Limb::new(plan.modulus(), primes)).collect();
+        let fractions = plans.iter().map(|plan| fraction(plan.modulus(), primes)).collect();
         let exact = Plan::new(ntt_primes(50, n, 1).first().copied().unwrap_or_default(), n)?;
         let q_low = primes.iter().fold(1, |q: u64, p| q.wrapping_mul(*p));
-        Ok(Arc::new(Self { n, plans, limbs, q_low, log2_q, exact, digest: literal.digest() }))
+        Ok(Arc::new(Self { n, plans, fractions, q_low, log2_q, exact, digest: literal.digest() }))
     }
 
     /// n, the number of coefficients.
@@ -138,8 +131,8 @@ impl Params {
         self.plans[limb].modulus()
     }
 
-    pub(crate) fn limb(&self, limb: usize) -> &Limb {
-        &self.limbs[limb]
+    pub(crate) fn fraction(&self, limb: usize) -> &Fraction {
+        &self.fractions[limb]
     }
 
     pub(crate) fn q_low(&self) -> u64 {
@@ -159,14 +152,13 @@ impl PartialEq for Params {
 
 impl Eq for Params {}
 
-impl Limb {
-    fn new(modulus: &Modulus, primes: &[u64]) -> Self {
-        let p = modulus.value();
-        let others = primes.iter().filter(|&&other| other != p);
-        let cofactor = others.fold(1, |acc, &other| modulus.mul(acc, other % p));
-        let fraction = ((1_u128 << (63 + modulus.bits())) / u128::from(p)) as u64;
-        Self { garner: modulus.shoup(modulus.inv(cofactor)), fraction }
-    }
+/// The constants of one of the primes.
+fn fraction(modulus: &Modulus, primes: &[u64]) -> Fraction {
+    let p = modulus.value();
+    let others = primes.iter().filter(|&&other| other != p);
+    let cofactor = others.fold(1, |acc, &other| modulus.mul(acc, other % p));
+    let reciprocal = ((1_u128 << (63 + modulus.bits())) / u128::from(p)) as u64;
+    Fraction { factor: modulus.shoup(modulus.inv(cofactor)), reciprocal }
 }
 
 impl ParamsLiteral {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use phineus_kernel::ntt::pointwise;
 use phineus_kernel::pack::{pack, packed_len, unpack};
+use phineus_kernel::wipe::wipe;
 use phineus_kernel::wire::{PeerMisbehaved, Wire, check_len};
-use zeroize::Zeroize;
 
 use crate::Params;
 
@@ -72,7 +72,7 @@ impl<D: Domain> Poly<D> {
 
     /// Overwrites what was secret.
     pub(crate) fn erase(mut self) {
-        self.values.zeroize();
+        wipe(&mut self.values);
     }
 }
 

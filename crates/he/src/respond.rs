@@ -13,16 +13,17 @@
 //!
 //! Steps 4 and 5 only see what may be published. Constant time in weights, masks and randomness.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use phineus_kernel::ntt::pointwise;
+use phineus_kernel::ntt::{pointwise, round};
 use phineus_kernel::pack::{pack, packed_len, unpack};
 use phineus_kernel::sample::{centred_binomial, ternary};
+use phineus_kernel::wipe::Wiped;
 use phineus_kernel::wire::{PeerMisbehaved, Wire, check_len};
 use phineus_kernel::z2k::Pow2;
 use phineus_kernel::zq::Modulus;
 use rand::CryptoRng;
-use zeroize::Zeroizing;
 
 use crate::encode::Encoding;
 use crate::{Accumulator, Ciphertext, Coeff, HeError, Params, Poly, PublicKey};
@@ -162,7 +163,7 @@ pub(crate) fn randomise(
     rng: &mut impl CryptoRng,
 ) -> [Poly<Coeff>; 2] {
     let params = public.params();
-    let mut small = Zeroizing::new(vec![0_i8; params.degree()]);
+    let mut small = Wiped::<i8>::new(params.degree());
 
     ternary(rng, &mut small);
     let u = Poly::from_bytes(params, &small).into_eval();
@@ -182,16 +183,18 @@ pub(crate) fn randomise(
     centred_binomial(rng, error);
     let flood = Flood::draw(positions.len(), spec.log_flood, rng);
     let encoding = Encoding::new(params, spec.ring);
+    let mut shift = Wiped::new(positions.len());
     for limb in 0..params.limbs() {
         let modulus = params.modulus(limb);
-        let mut shift = flood.residues(modulus);
-        pointwise::sub_assign(modulus, &mut shift, &encoding.residues(limb, mask));
-        let half = modulus.mul(3, modulus.pow(2, u64::from(spec.log_flood) - 1));
+        // flood + error - mask, with the mean of the flood taken away.
+        let mean = modulus.mul(3, modulus.pow(2, u64::from(spec.log_flood) - 1));
+        pointwise::lift_bytes(modulus, error, &mut shift);
+        flood.add_residues(modulus, &mut shift);
+        pointwise::sub_assign(modulus, &mut shift, &encoding.residues_plus(limb, mask, mean));
         let body = body.limb_mut(limb);
-        for ((&position, &shift), &error) in positions.iter().zip(shift.iter()).zip(error.iter()) {
-            let centred = modulus.add(modulus.sub(shift, half), modulus.lift_signed(error.into()));
+        for (&position, &shift) in positions.iter().zip(shift.iter()) {
             let slot = &mut body[position as usize];
-            *slot = modulus.add(*slot, centred);
+            *slot = modulus.add(*slot, shift);
         }
     }
     [body, uniform]
@@ -200,28 +203,24 @@ pub(crate) fn randomise(
 /// Steps 4 and 5.
 pub(crate) fn publish(halves: &[Poly<Coeff>; 2], positions: &[u32], spec: &ReplySpec) -> Response {
     let [body, uniform] = halves;
-    let params = body.params();
-    let body = switch(params, body, spec.body_width(), positions.iter().map(|&i| i as usize));
-    let uniform = switch(params, uniform, spec.width(), 0..params.degree());
+    let wanted = |limb: &[u64]| positions.iter().map(|&i| limb[i as usize]).collect();
+    let body = switch(body, spec.body_width(), positions.len(), |limb| Cow::Owned(wanted(limb)));
+    let uniform = switch(uniform, spec.width(), uniform.params().degree(), Cow::Borrowed);
     Response { spec: *spec, body, uniform }
 }
 
-/// `round(2^width c / q)` modulo 2^width at some coefficients.
-fn switch(
-    params: &Params,
-    poly: &Poly<Coeff>,
+/// `round(2^width c / q)` modulo 2^width at `count` coefficients, those that `choose` takes from every limb.
+fn switch<'p>(
+    poly: &'p Poly<Coeff>,
     width: u32,
-    positions: impl ExactSizeIterator<Item = usize> + Clone,
+    count: usize,
+    choose: impl Fn(&'p [u64]) -> Cow<'p, [u64]>,
 ) -> Vec<u64> {
-    let mut fractions = vec![1_u64 << (63 - width); positions.len()];
+    let params = poly.params();
+    let mut fractions = vec![1_u64 << (63 - width); count];
     for limb in 0..params.limbs() {
-        let (modulus, constants, residues) = (params.modulus(limb), params.limb(limb), poly.limb(limb));
-        let shift = modulus.bits() - 1;
-        for (sum, position) in fractions.iter_mut().zip(positions.clone()) {
-            let y = modulus.mul_shoup(residues[position], constants.garner);
-            let fraction = (u128::from(y) * u128::from(constants.fraction)) >> shift;
-            *sum = sum.wrapping_add(fraction as u64);
-        }
+        let residues = choose(poly.limb(limb));
+        round::add_fractions(params.modulus(limb), params.fraction(limb), &residues, &mut fractions);
     }
     fractions.iter_mut().for_each(|v| *v >>= 64 - width);
     fractions
@@ -230,33 +229,34 @@ fn switch(
 /// Sums of three uniform integers below 2^k, in sums of digits.
 struct Flood {
     /// Digit after digit, each for all integers.
-    digits: Zeroizing<Vec<u64>>,
+    digits: Wiped<u64>,
     count: usize,
 }
 
 impl Flood {
     fn draw(count: usize, bits: u32, rng: &mut impl CryptoRng) -> Self {
-        let mut digits = Zeroizing::new(vec![0; count * bits.div_ceil(DIGIT) as usize]);
-        let mut bytes = Zeroizing::new(vec![0; 3 * 8 * count]);
+        let mut digits = Wiped::new(count * bits.div_ceil(DIGIT) as usize);
+        let mut bytes = Wiped::new(8 * count);
         for (j, digit) in (0..).zip(digits.chunks_exact_mut(count.max(1))) {
-            rng.fill_bytes(&mut bytes);
             let mask = (1 << DIGIT.min(bits - j * DIGIT)) - 1;
-            for (value, parts) in digit.iter_mut().zip(bytes.as_chunks().0.as_chunks::<3>().0) {
-                *value = parts.iter().map(|part| u64::from_le_bytes(*part) & mask).sum();
+            for _ in 0..3 {
+                rng.fill_bytes(&mut bytes);
+                for (value, word) in digit.iter_mut().zip(bytes.as_chunks().0) {
+                    *value += u64::from_le_bytes(*word) & mask;
+                }
             }
         }
         Self { digits, count }
     }
 
-    /// The integers modulo a prime: the sum of the digits times their weights.
-    fn residues(&self, modulus: &Modulus) -> Zeroizing<Vec<u64>> {
-        let mut sum = Zeroizing::new(vec![0; self.count]);
+    /// Adds the integers to residues modulo a prime: the sum of the digits times their weights.
+    fn add_residues(&self, modulus: &Modulus, sum: &mut [u64]) {
+        let mut term = Wiped::new(self.count);
         for (j, digit) in (0..).zip(self.digits.chunks_exact(self.count.max(1))) {
-            let mut term = Zeroizing::new(digit.to_vec());
+            term.copy_from_slice(digit);
             pointwise::scale(modulus, &mut term, modulus.shoup(modulus.pow(2, j * u64::from(DIGIT))));
-            pointwise::add_assign(modulus, &mut sum, &term);
+            pointwise::add_assign(modulus, sum, &term);
         }
-        sum
     }
 }
 

@@ -191,7 +191,7 @@ impl Packing {
     /// Whether all weight polynomials are polynomials in X^8, so that eight of them share one transform.
     #[must_use]
     pub fn octets(&self) -> bool {
-        self.strides.octets(&self.geometry)
+        self.strides.octets(&self.geometry, self.n)
     }
 
     /// Number of products of an input and a weight polynomial.

@@ -20,6 +20,7 @@ pub mod prg;
 pub mod rates;
 pub mod sample;
 pub mod transpose;
+pub mod wipe;
 pub mod wire;
 pub mod z2k;
 pub mod zq;

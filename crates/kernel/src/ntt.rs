@@ -19,6 +19,7 @@ pub mod matrix;
 pub mod octet;
 pub mod pointwise;
 mod portable;
+pub mod round;
 
 use std::ops::RangeInclusive;
 

@@ -20,21 +20,14 @@ const CHUNK: usize = 512;
 
 /// Uniform in [0, p), by rejection from words of the length of p: one word of 8 bytes per trial, in order.
 pub fn uniform_mod_q(rng: &mut impl Rng, modulus: &Modulus, out: &mut [u64]) {
-    let mask = u64::MAX >> (64 - modulus.bits());
+    let backend = Backend::detected();
     let mut bytes = [0; 8 * CHUNK];
     let mut filled = 0;
     while filled < out.len() {
         let missing = &mut out[filled..];
         let trials = missing.len().min(CHUNK);
         rng.fill_bytes(&mut bytes[..8 * trials]);
-        let mut kept = 0;
-        for word in words(&bytes[..8 * trials]) {
-            let candidate = word & mask;
-            // Written always, advanced only when accepted: kept < trials here.
-            missing[kept] = candidate;
-            kept += usize::from(candidate < modulus.value());
-        }
-        filled += kept;
+        filled += accept_on(backend, modulus, &bytes[..8 * trials], &mut missing[..trials]);
     }
     bytes.zeroize();
 }
@@ -82,6 +75,16 @@ fn map_chunks(rng: &mut impl Rng, out: &mut [i8], map: impl Fn(&[u8], &mut [i8])
     bytes.zeroize();
 }
 
+/// Writes the words that are below p, in order, to the front of as many places; how many there are.
+fn accept_on(backend: Backend, modulus: &Modulus, bytes: &[u8], out: &mut [u64]) -> usize {
+    match backend {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: callers pass a backend of this machine.
+        Backend::Avx512 => unsafe { avx512::accept(modulus, bytes, out) },
+        _ => accept_words(modulus, bytes, out),
+    }
+}
+
 fn ternary_on(backend: Backend, bytes: &[u8], out: &mut [i8]) {
     match backend {
         #[cfg(target_arch = "x86_64")]
@@ -100,6 +103,18 @@ fn binomial_on(backend: Backend, bytes: &[u8], out: &mut [i8]) {
     }
 }
 
+fn accept_words(modulus: &Modulus, bytes: &[u8], out: &mut [u64]) -> usize {
+    let mask = u64::MAX >> (64 - modulus.bits());
+    let mut kept = 0;
+    for word in words(bytes) {
+        let candidate = word & mask;
+        // Written always, advanced only when accepted: fewer are kept than were seen.
+        out[kept] = candidate;
+        kept += usize::from(candidate < modulus.value());
+    }
+    kept
+}
+
 #[inline(always)]
 fn ternary_words(bytes: &[u8], out: &mut [i8]) {
     // The high half of 3 x, from 32-bit halves.
@@ -114,9 +129,35 @@ fn binomial_words(bytes: &[u8], out: &mut [i8]) {
     out.iter_mut().zip(words(bytes)).for_each(|(value, x)| *value = sample(x));
 }
 
-/// The portable code, compiled for wide vectors.
+/// The portable code, compiled for wide vectors, and what compilers do not find.
 #[cfg(target_arch = "x86_64")]
 mod avx512 {
+    use std::arch::x86_64::*;
+
+    use crate::zq::Modulus;
+
+    #[target_feature(enable = "avx512f")]
+    pub(super) fn accept(modulus: &Modulus, bytes: &[u8], out: &mut [u64]) -> usize {
+        let p = _mm512_set1_epi64(modulus.value() as i64);
+        let mask = _mm512_set1_epi64((u64::MAX >> (64 - modulus.bits())) as i64);
+        let (vectors, rest) = bytes.as_chunks::<64>();
+        let mut kept = 0;
+        for vector in vectors {
+            // SAFETY: 64 readable bytes; the instruction needs no alignment.
+            let words = unsafe { _mm512_loadu_si512(vector.as_ptr().cast()) };
+            let words = _mm512_and_si512(words, mask);
+            let below = _mm512_cmplt_epu64_mask(words, p);
+            let place = &mut out[kept..kept + 8];
+            // SAFETY: 64 writable bytes; the instruction needs no alignment.
+            unsafe {
+                let accepted = _mm512_maskz_compress_epi64(below, words);
+                _mm512_storeu_si512(place.as_mut_ptr().cast(), accepted);
+            }
+            kept += below.count_ones() as usize;
+        }
+        kept + super::accept_words(modulus, rest, &mut out[kept..])
+    }
+
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
     pub(super) fn ternary(bytes: &[u8], out: &mut [i8]) {
         super::ternary_words(bytes, out);
@@ -169,6 +210,22 @@ mod tests {
             ternary_on(backend, &bytes, &mut out[0]);
             binomial_on(backend, &bytes, &mut out[1]);
             assert_eq!(out, expected, "{backend:?}");
+        }
+    }
+
+    #[test]
+    fn backends_accept_the_same_words() {
+        let modulus = Modulus::new(1_572_869).unwrap();
+        for len in [0, 5, 8, 77, 512] {
+            let mut bytes = vec![0; 8 * len];
+            StdRng::seed_from_u64(8).fill_bytes(&mut bytes);
+            let mut expected = vec![0; len];
+            let kept = accept_words(&modulus, &bytes, &mut expected);
+            for backend in Backend::available() {
+                let mut out = vec![0; len];
+                assert_eq!(accept_on(backend, &modulus, &bytes, &mut out), kept);
+                assert_eq!(out[..kept], expected[..kept], "{backend:?}");
+            }
         }
     }
 

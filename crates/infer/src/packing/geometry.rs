@@ -180,9 +180,9 @@ impl Strides {
         Self { plane, ..self }
     }
 
-    /// Whether all weights are polynomials in X^8.
-    pub(super) fn octets(&self, geometry: &Geometry) -> bool {
-        geometry.pointwise() && self.plane.is_multiple_of(8)
+    /// Whether all weights are polynomials in X^8 modulo X^n + 1.
+    pub(super) fn octets(&self, geometry: &Geometry, n: usize) -> bool {
+        geometry.pointwise() && self.plane.is_multiple_of(8) && n.is_multiple_of(8)
     }
 }
 

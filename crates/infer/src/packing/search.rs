@@ -24,7 +24,7 @@ pub(super) fn cheapest(geometry: Geometry, n: usize, cost: &CostModel) -> Result
                     let outputs = outputs.div_ceil(outputs.div_ceil(fitting));
                     let block = Block { tile, groups, planes, outputs };
                     let Some(strides) = geometry.strides_in(n, &block) else { continue };
-                    let amounts = Counts::new(&geometry, &block).amounts(strides.octets(&geometry));
+                    let amounts = Counts::new(&geometry, &block).amounts(strides.octets(&geometry, n));
                     let price = cost.price(n, &amounts);
                     if best.is_none_or(|(least, ..)| price < least) {
                         best = Some((price, block, strides));

@@ -10,10 +10,9 @@
 
 use std::ops::Range;
 
-use zeroize::Zeroize;
-
 use super::{BLOCK, pointwise};
 use crate::cpu::Backend;
+use crate::wipe::wipe;
 use crate::zq::{MASK52, Modulus};
 
 /// Values of a vector.
@@ -22,7 +21,7 @@ const LANES: usize = 8;
 const ROWS: usize = 4;
 
 /// Eight values, in one line of the cache.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 #[repr(align(64))]
 struct Vector([u64; LANES]);
 
@@ -128,7 +127,7 @@ impl Sums {
     #[must_use]
     pub fn new(len: usize) -> Self {
         assert!(len.is_multiple_of(BLOCK), "whole blocks");
-        Self { vectors: vec![[[Vector([0; LANES]); 2]; 2]; len / LANES] }
+        Self { vectors: vec![Default::default(); len / LANES] }
     }
 
     /// Number of values.
@@ -176,16 +175,14 @@ impl Sums {
             for (vector, values) in vectors.iter_mut().zip(reduced.as_chunks().0) {
                 vector[half] = [Vector(*values), Vector([0; LANES])];
             }
-            reduced.zeroize();
+            wipe(reduced);
         }
     }
 }
 
 impl Drop for Sums {
     fn drop(&mut self) {
-        for vector in self.vectors.iter_mut().flatten().flatten() {
-            vector.0.zeroize();
-        }
+        wipe(&mut self.vectors);
     }
 }
 

@@ -88,6 +88,31 @@ pub fn mul_assign_on(backend: Backend, modulus: &Modulus, a: &mut [u64], b: &[u6
     }
 }
 
+/// `sum -= a b`, all in [0, p).
+///
+/// # Panics
+/// If the lengths differ.
+pub fn mul_sub_assign(modulus: &Modulus, sum: &mut [u64], a: &[u64], b: &[u64]) {
+    mul_sub_assign_on(Backend::detected(), modulus, sum, a, b);
+}
+
+/// [`mul_sub_assign`] on one backend; for tests. AVX2 runs the portable code.
+///
+/// # Panics
+/// If the lengths differ or the machine lacks the backend.
+pub fn mul_sub_assign_on(backend: Backend, modulus: &Modulus, sum: &mut [u64], a: &[u64], b: &[u64]) {
+    assert!(a.len() == sum.len() && b.len() == sum.len(), "operands of one length");
+    match backend {
+        #[cfg(target_arch = "x86_64")]
+        Backend::Avx512 => {
+            assert!(super::runs(backend), "backend of this machine");
+            // SAFETY: the machine has the instructions of this backend.
+            unsafe { avx512::mul_sub_assign(modulus, sum, a, b) }
+        }
+        _ => mul_sub_assign_portable(modulus, sum, a, b),
+    }
+}
+
 /// `a *= w`, with a < 2^52 before and in [0, p) after.
 pub fn scale(modulus: &Modulus, a: &mut [u64], w: Shoup) {
     scale_on(Backend::detected(), modulus, a, w);
@@ -212,6 +237,12 @@ pub fn sub_assign_on(backend: Backend, modulus: &Modulus, a: &mut [u64], b: &[u6
     }
 }
 
+fn mul_sub_assign_portable(modulus: &Modulus, sum: &mut [u64], a: &[u64], b: &[u64]) {
+    for (sum, (&a, &b)) in sum.iter_mut().zip(a.iter().zip(b)) {
+        *sum = modulus.sub(*sum, modulus.mul(a, b));
+    }
+}
+
 /// For numbers of absolute value below p.
 #[inline(always)]
 fn lift_portable<T: Copy + Into<i64>>(modulus: &Modulus, a: &[T], out: &mut [u64]) {
@@ -242,18 +273,19 @@ fn reduce_acc_portable(modulus: &Modulus, lo: &[u64], hi: &[u64], out: &mut [u64
 
 /// The same with AVX-512 IFMA; the last `len % 8` elements by the portable code.
 #[cfg(target_arch = "x86_64")]
-mod avx512 {
+pub(super) mod avx512 {
     use std::arch::x86_64::*;
 
     use super::{
-        add_assign_portable, lift_portable, mul_acc_portable, reduce_acc_portable, sub_assign_portable,
+        add_assign_portable, lift_portable, mul_acc_portable, mul_sub_assign_portable, reduce_acc_portable,
+        sub_assign_portable,
     };
     use crate::ntt::avx512::{load, store};
     use crate::zq::{MASK52, Modulus, Shoup};
 
     /// Constants of a reduction.
     #[derive(Clone, Copy)]
-    struct Reducer {
+    pub(in crate::ntt) struct Reducer {
         p: __m512i,
         minus: __m512i,
         mask: __m512i,
@@ -305,13 +337,26 @@ mod avx512 {
     }
 
     #[target_feature(enable = "avx512f,avx512ifma")]
+    pub(super) fn mul_sub_assign(modulus: &Modulus, sum: &mut [u64], a: &[u64], b: &[u64]) {
+        let r = Reducer::new(modulus);
+        let zero = _mm512_setzero_si512();
+        let ((sum, sum_rest), (a, a_rest), (b, b_rest)) = (sum.as_chunks_mut(), a.as_chunks(), b.as_chunks());
+        for (sum, (a, b)) in sum.iter_mut().zip(a.iter().zip(b)) {
+            let (x, y) = (load(a), load(b));
+            let (lo, hi) = (_mm512_madd52lo_epu64(zero, x, y), _mm512_madd52hi_epu64(zero, x, y));
+            let product = r.lift(_mm512_add_epi64(r.lazy(0, lo), r.lazy(1, hi)));
+            store(sum, r.below(_mm512_sub_epi64(_mm512_add_epi64(load(sum), r.p), product)));
+        }
+        mul_sub_assign_portable(modulus, sum_rest, a_rest, b_rest);
+    }
+
+    #[target_feature(enable = "avx512f,avx512ifma")]
     pub(super) fn scale(modulus: &Modulus, a: &mut [u64], w: Shoup) {
         let r = Reducer::new(modulus);
         let factor = [w.value, w.quotient].map(|v| _mm512_set1_epi64(v as i64));
         let (a, rest) = a.as_chunks_mut();
         for a in a {
-            let v = r.mul_lazy(load(a), factor);
-            store(a, _mm512_min_epu64(v, _mm512_sub_epi64(v, r.p)));
+            store(a, r.below(r.mul_lazy(load(a), factor)));
         }
         rest.iter_mut().for_each(|a| *a = modulus.mul_shoup(*a, w));
     }
@@ -336,7 +381,7 @@ mod avx512 {
 
     impl Reducer {
         #[target_feature(enable = "avx512f")]
-        fn new(modulus: &Modulus) -> Self {
+        pub(in crate::ntt) fn new(modulus: &Modulus) -> Self {
             let splat = |v: u64| _mm512_set1_epi64(v as i64);
             let p = modulus.value();
             Self {
@@ -357,11 +402,18 @@ mod avx512 {
         /// `y w` in [0, 2p), for y < 2^52 and w with its quotient.
         #[inline]
         #[target_feature(enable = "avx512f,avx512ifma")]
-        fn mul_lazy(&self, y: __m512i, w: [__m512i; 2]) -> __m512i {
+        pub(in crate::ntt) fn mul_lazy(&self, y: __m512i, w: [__m512i; 2]) -> __m512i {
             let zero = _mm512_setzero_si512();
             let q = _mm512_madd52hi_epu64(zero, y, w[1]);
             let product = _mm512_madd52lo_epu64(zero, y, w[0]);
             _mm512_and_si512(_mm512_madd52lo_epu64(product, q, self.minus), self.mask)
+        }
+
+        /// From [0, 2p) to [0, p).
+        #[inline]
+        #[target_feature(enable = "avx512f")]
+        pub(in crate::ntt) fn below(&self, v: __m512i) -> __m512i {
+            _mm512_min_epu64(v, _mm512_sub_epi64(v, self.p))
         }
 
         /// From [0, 8p) to [0, p).
@@ -461,6 +513,8 @@ mod tests {
                 assert!((0..77).all(|i| c[i] == (a[i] + b[i]) % p), "{backend:?}");
                 sub_assign_on(backend, &m, &mut c, &a);
                 assert_eq!(c, b, "{backend:?}");
+                mul_sub_assign_on(backend, &m, &mut c, &a, &b);
+                assert!((0..77).all(|i| c[i] == m.sub(b[i], m.mul(a[i], b[i]))), "{backend:?}");
                 let mut signed: Vec<i32> = (0..77).map(|i| (i - 38) * 56_512_000).collect();
                 (signed[0], signed[1], signed[2]) = (i32::MIN, i32::MAX, -1);
                 lift_on(backend, &m, &signed, &mut c);
