@@ -14,6 +14,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use phineus_kernel::prg::Prg;
 use rand::CryptoRng;
+use redb::StorageBackend as _;
 use zeroize::Zeroizing;
 
 use super::disk::{Directory, Disk};
@@ -79,7 +80,7 @@ impl<D: Disk> Pool<D> {
         self.with(Ledger::forget_strangers)?;
         let known: Vec<String> = self.with(Ledger::rows)?.iter().map(|(id, _)| hex(id.bytes())).collect();
         for name in self.disk.names().map_err(|e| self.failed(e))? {
-            if !known.contains(&name) {
+            if name != COMPLETE && !known.contains(&name) {
                 self.disk.remove(&name).map_err(|e| self.failed(e))?;
             }
         }
@@ -187,14 +188,29 @@ impl<D: Disk> Store for Pool<D> {
     }
 }
 
+/// An empty record that says that the ledger was created completely.
+const COMPLETE: &str = "complete";
+
 /// Opens the ledger of a disk; a copy begins anew.
 fn begin<D: Disk>(disk: &D, rng: &mut Prg) -> Result<(Ledger, PoolId), StoreError> {
     let failed = |source| StoreError::Io { path: disk.place(), source };
     let broken = |e: redb::Error| failed(io::Error::other(e.to_string()));
-    let ledger = Ledger::open(disk.ledger().map_err(failed)?).map_err(broken)?;
+    let complete = disk.names().map_err(failed)?.iter().any(|name| name == COMPLETE);
+    let ledger = match Ledger::open(disk.ledger().map_err(failed)?) {
+        Err(_) if !complete => {
+            // Its creation was interrupted: it never held anything.
+            let ledger = disk.ledger().map_err(failed)?;
+            ledger.set_len(0).map_err(failed)?;
+            Ledger::open(ledger).map_err(broken)?
+        }
+        opened => opened.map_err(broken)?,
+    };
     let stamp = disk.stamp().map_err(failed)?;
     let id = PoolId::random(rng);
     let own = ledger.own(|| Own { id, stamp }).map_err(broken)?;
+    if !complete {
+        disk.write(COMPLETE, &mut || None).map_err(failed)?;
+    }
     if own.stamp == stamp {
         return Ok((ledger, own.id));
     }
