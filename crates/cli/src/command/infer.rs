@@ -58,10 +58,11 @@ pub(crate) struct PoolFlags {
 }
 
 impl PoolFlags {
-    /// The pool, if one is named.
-    pub(crate) fn open(&self, limits: Limits) -> Result<Option<Pool>, Failure> {
+    /// The pool, if one is named; with `shared`, other processes may use it at the same time.
+    pub(crate) fn open(&self, shared: bool, limits: Limits) -> Result<Option<Pool>, Failure> {
         let Some(directory) = &self.store else { return Ok(None) };
-        Ok(Some(Pool::in_directory(directory, self.store_key.as_deref(), limits, &mut rand::rng())?))
+        let key = self.store_key.as_deref();
+        Ok(Some(Pool::in_directory(directory, key, shared, limits, &mut rand::rng())?))
     }
 }
 
@@ -85,7 +86,7 @@ pub(crate) struct Arguments {
 
 /// Predicts each image.
 pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
-    let pool = arguments.pool.open(Limits::default())?;
+    let pool = arguments.pool.open(true, Limits::default())?;
     let store: Box<dyn Store> = match pool {
         Some(pool) => Box::new(pool),
         None => Box::new(MemoryStore::new(Limits::default(), &mut rand::rng())),

@@ -80,7 +80,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
         bytes: arguments.max_stored.map_or(u64::MAX, |size| size.0),
         life: arguments.expire_hours.map(|hours| Duration::from_secs(hours.saturating_mul(3600))),
     };
-    let store: Arc<dyn Store> = match arguments.pool.open(limits)? {
+    let store: Arc<dyn Store> = match arguments.pool.open(false, limits)? {
         Some(pool) => Arc::new(pool),
         None => Arc::new(MemoryStore::new(limits, &mut rand::rng())),
     };

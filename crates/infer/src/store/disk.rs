@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use redb::StorageBackend;
 use redb::backends::FileBackend;
@@ -51,6 +52,11 @@ pub trait Disk: Send + Sync + 'static {
     /// The operating system's.
     fn names(&self) -> io::Result<Vec<String>>;
 
+    /// Whether other processes may have the ledger between two uses of it: it is closed after each then.
+    fn shared(&self) -> bool {
+        false
+    }
+
     /// For messages.
     fn place(&self) -> PathBuf;
 }
@@ -60,8 +66,11 @@ pub trait Disk: Send + Sync + 'static {
 pub struct Directory {
     path: PathBuf,
     records: PathBuf,
+    shared: bool,
 }
 
+/// How long to wait for a ledger that another process has.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// Extension of a record that is still being written.
 const UNFINISHED: &str = "tmp";
 
@@ -75,7 +84,13 @@ impl Directory {
         let records = path.join("records");
         fs::create_dir_all(&records)?;
         private(&path)?;
-        Ok(Self { path, records })
+        Ok(Self { path, records, shared: false })
+    }
+
+    /// For several processes: each has the ledger for a moment and waits for its turn.
+    #[must_use]
+    pub fn shared(self) -> Self {
+        Self { shared: true, ..self }
     }
 
     /// The key that records are sealed with: 32 bytes in a file of the owner, drawn from `fresh` if there is none.
@@ -113,12 +128,21 @@ impl Disk for Directory {
         let path = self.path.join("ledger");
         let file = File::options().read(true).write(true).create(true).truncate(false).open(path)?;
         sync(&self.path)?;
-        FileBackend::new(file).map_err(|e| match e {
-            redb::DatabaseError::DatabaseAlreadyOpen => {
-                io::Error::new(io::ErrorKind::ResourceBusy, "another process has this pool open")
+        let start = Instant::now();
+        loop {
+            match FileBackend::new(file.try_clone()?) {
+                Err(redb::DatabaseError::DatabaseAlreadyOpen)
+                    if self.shared && start.elapsed() < PATIENCE =>
+                {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                Err(redb::DatabaseError::DatabaseAlreadyOpen) => {
+                    let words = "another process has this pool open";
+                    return Err(io::Error::new(io::ErrorKind::ResourceBusy, words));
+                }
+                opened => return opened.map_err(|e| io::Error::other(e.to_string())),
             }
-            other => io::Error::other(other.to_string()),
-        })
+        }
     }
 
     /// The file's number and time of birth: a copy, and a backup restored as a new file, have others.
@@ -169,6 +193,10 @@ impl Disk for Directory {
     fn names(&self) -> io::Result<Vec<String>> {
         let entries = fs::read_dir(&self.records)?;
         entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+    }
+
+    fn shared(&self) -> bool {
+        self.shared
     }
 
     fn place(&self) -> PathBuf {

@@ -2,12 +2,13 @@
 //!
 //! * A record's file is complete and synced before its row is; a row is gone, durably, before its file is read. So a
 //!   crash loses a pre-compute at worst, and files without a row are swept at the next opening.
-//! * One process at a time: the ledger is locked.
+//! * One process at a time has the ledger: a server for as long as it runs, clients for one use each.
 //! * A copied directory begins anew: the ledger knows the file it was written to, and a ledger that finds itself in
 //!   another file forgets its pre-computes and takes a new name. What a copy inside the same file hides from this
 //!   check, the epochs show to the peer ([`Store::witness`]).
 //! * After a failure of the disk the ledger is opened again at the next use.
 
+use std::collections::HashSet;
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -66,7 +67,9 @@ impl<D: Disk> Pool<D> {
             }
         };
         let done = work(&ledger).map_err(|e| self.failed(io::Error::other(e.to_string())))?;
-        *place = Some(ledger);
+        if !self.disk.shared() {
+            *place = Some(ledger);
+        }
         Ok(done)
     }
 
@@ -78,13 +81,15 @@ impl<D: Disk> Pool<D> {
             self.with(|ledger| ledger.remove_all(|row| expired(row.made, self.limits.life, now)))?;
         }
         self.with(Ledger::forget_strangers)?;
-        let known: Vec<String> = self.with(Ledger::rows)?.iter().map(|(id, _)| hex(id.bytes())).collect();
-        for name in self.disk.names().map_err(|e| self.failed(e))? {
-            if name != COMPLETE && !known.contains(&name) {
-                self.disk.remove(&name).map_err(|e| self.failed(e))?;
+        self.with(|ledger| {
+            let known: HashSet<String> = ledger.rows()?.iter().map(|(id, _)| hex(id.bytes())).collect();
+            for name in self.disk.names()? {
+                if name != COMPLETE && !known.contains(&name) {
+                    self.disk.remove(&name)?;
+                }
             }
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     /// Rows that have not expired.
@@ -101,19 +106,22 @@ impl<D: Disk> Pool<D> {
 }
 
 impl Pool {
-    /// The pool in a directory; its key lies beside it in the file `key`, or where `key` says.
+    /// The pool in a directory; its key lies beside it in the file `key`, or where `key` says. With `shared`, other
+    /// processes may use it at the same time.
     ///
     /// # Errors
     /// [`StoreError::Io`].
     pub fn in_directory(
         path: impl Into<std::path::PathBuf>,
         key: Option<&std::path::Path>,
+        shared: bool,
         limits: Limits,
         rng: &mut impl CryptoRng,
     ) -> Result<Self, StoreError> {
         let path = path.into();
         let failed = |source| StoreError::Io { path: path.clone(), source };
         let directory = Directory::open(&path).map_err(failed)?;
+        let directory = if shared { directory.shared() } else { directory };
         let beside = path.join("key");
         let key = Directory::key(key.unwrap_or(&beside), || random(rng)).map_err(failed)?;
         Self::open(directory, key, limits, rng)
@@ -137,8 +145,11 @@ impl<D: Disk> Store for Pool<D> {
         };
         let seal = Seal::new(&self.key, &row.salt, &lot.plan, id.bytes());
         let name = hex(id.bytes());
-        self.disk.write(&name, &mut seal.pieces(record)).map_err(|e| self.failed(e))?;
-        self.with(|ledger| ledger.insert(id, row))
+        // With the ledger in hand: nobody sweeps a file that has no row yet.
+        self.with(|ledger| {
+            self.disk.write(&name, &mut seal.pieces(record))?;
+            ledger.insert(id, row)
+        })
     }
 
     fn take(&self, lot: &Lot, id: PrepId) -> Result<Zeroizing<Vec<u8>>, StoreError> {

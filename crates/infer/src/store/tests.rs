@@ -15,7 +15,7 @@ fn lot(n: u8) -> Lot {
 }
 
 fn open(path: &Path, limits: Limits) -> Pool {
-    Pool::in_directory(path, None, limits, &mut Prg::from_generator(&mut rand::rng())).unwrap()
+    Pool::in_directory(path, None, false, limits, &mut Prg::from_generator(&mut rand::rng())).unwrap()
 }
 
 fn stores(limits: Limits) -> (TempDir, Vec<Box<dyn Store>>) {
@@ -125,7 +125,7 @@ fn a_pool_outlives_a_restart_and_a_damaged_record_is_burned() {
 fn two_processes_do_not_share_a_directory() {
     let directory = tempfile::tempdir().unwrap();
     let pool = open(directory.path(), Limits::default());
-    let second = Pool::in_directory(directory.path(), None, Limits::default(), &mut Prg::new([2; 16]));
+    let second = Pool::in_directory(directory.path(), None, false, Limits::default(), &mut Prg::new([2; 16]));
     assert!(matches!(second, Err(StoreError::Io { .. })));
     drop(pool);
     open(directory.path(), Limits::default());
@@ -197,11 +197,36 @@ fn another_key_opens_nothing() {
     pool.put(&lot(1), id(1), b"x").unwrap();
     drop(pool);
     let elsewhere = directory.path().join("other.key");
-    let pool =
-        Pool::in_directory(&path, Some(&elsewhere), Limits::default(), &mut Prg::new([3; 16])).unwrap();
+    let pool = Pool::in_directory(&path, Some(&elsewhere), false, Limits::default(), &mut Prg::new([3; 16]))
+        .unwrap();
     assert!(matches!(pool.take(&lot(1), id(1)), Err(StoreError::Damaged(_))));
     drop(pool);
     fs::write(&elsewhere, b"short").unwrap();
-    let short = Pool::in_directory(&path, Some(&elsewhere), Limits::default(), &mut Prg::new([3; 16]));
+    let short = Pool::in_directory(&path, Some(&elsewhere), false, Limits::default(), &mut Prg::new([3; 16]));
     assert!(matches!(short, Err(StoreError::Io { .. })));
+}
+
+#[test]
+fn clients_share_a_directory() {
+    let directory = tempfile::tempdir().unwrap();
+    let open = || {
+        Pool::in_directory(directory.path(), None, true, Limits::default(), &mut Prg::new([2; 16])).unwrap()
+    };
+    let (one, other) = (open(), open());
+    assert_eq!(one.identity(), other.identity());
+    let taken: usize = std::thread::scope(|scope| {
+        let putting = scope.spawn(|| (0..20).for_each(|n| one.put(&lot(1), id(n), &[n; 1000]).unwrap()));
+        let taking = scope.spawn(|| {
+            let mut taken = 0;
+            while taken < 20 {
+                for id in other.list(&lot(1)).unwrap() {
+                    taken += usize::from(other.take(&lot(1), id).is_ok());
+                }
+            }
+            taken
+        });
+        putting.join().unwrap();
+        taking.join().unwrap()
+    });
+    assert_eq!(taken, 20);
 }

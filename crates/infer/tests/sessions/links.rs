@@ -1,12 +1,9 @@
 //! Plans for slow links: responses are merged, the keys for it cross once, and nothing else changes.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use phineus_infer::packing::{CostModel, Packing};
-use phineus_infer::plan::{Link, Offer, Options};
-use phineus_infer::served::{Catalogue, Served};
-use phineus_infer::store::MemoryStore;
+use phineus_infer::plan::{Link, Options};
 use phineus_model::fixed::Model;
 use phineus_model::graph::Conv;
 use phineus_model::reference;
@@ -25,10 +22,7 @@ const NARROW: Link = Link {
 
 /// Serves plans for one link only.
 fn host(model: &Model, link: Link) -> Host {
-    let options = Options { link, ..Options::default() };
-    let mut catalogue = Catalogue::new(Offer { links: vec![link], ..Offer::default() });
-    catalogue.add(Served::new(model.clone(), &options, 1 << 26).unwrap()).unwrap();
-    Host { catalogue: Arc::new(catalogue), store: Arc::new(MemoryStore::new(1000)) }
+    Host::of_options(&Options { link, ..Options::default() }, [model.clone()])
 }
 
 /// Whether some layer of the plan merges responses.

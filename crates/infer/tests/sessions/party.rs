@@ -110,7 +110,7 @@ pub(crate) fn memory(limit: u64) -> Arc<dyn Store> {
 
 /// The pool in a directory, for ten pre-computes of a model.
 pub(crate) fn pool(directory: impl AsRef<Path>) -> Pool {
-    Pool::in_directory(directory.as_ref(), None, Limits::per_plan(10), &mut generator()).unwrap()
+    Pool::in_directory(directory.as_ref(), None, false, Limits::per_plan(10), &mut generator()).unwrap()
 }
 
 /// The client's side of a handshake.
