@@ -22,6 +22,7 @@ const RUNS: usize = 25;
 fn main() {
     println!("backend {:?}\n{:<56} {:>10} {:>10}", Backend::detected(), "step", "best us", "median us");
     kernels();
+    lola();
     for (log_n, scale, depth, per_step, base, special) in [
         (12, 21.0, 2, 1, &[24][..], &[24][..]),
         (13, 26.0, 5, 1, &[28], &[28]),
@@ -30,6 +31,77 @@ fn main() {
     ] {
         scheme(&ParamsLiteral::near(log_n, scale, depth, per_step, base, special).unwrap());
     }
+}
+
+/// The operations of LoLa's network, one image: convolution, square, 845 -> 100, square, 100 -> 10, all in one ciphertext.
+fn lola() {
+    let params = Params::new(&ParamsLiteral::near(13, 25.0, 5, 1, &[28], &[28, 28]).unwrap()).unwrap();
+    let n = params.slots();
+    let mut rng = Prg::from_seed32(&[7; 32]);
+    let secret = SecretKey::generate(&params, &mut rng);
+    let public = secret.public_key(&mut rng);
+    // Level of the input, baby steps, giant steps, folds.
+    let layers: [(usize, Vec<u32>, Vec<u32>, Vec<u32>); 3] = [
+        (5, (0..4).map(|b| 256 * b).collect(), vec![0, 1024], vec![2048, 4096]),
+        (3, (0..8).collect(), vec![0, 8, 16, 24], vec![2080, 4160, 1024, 512, 256, 128]),
+        (1, (0..4).collect(), vec![0, 4, 8, 12], vec![16, 32, 64]),
+    ];
+    let mut rotations: BTreeMap<u32, usize> = BTreeMap::new();
+    for (level, babies, giants, folds) in &layers {
+        for &rotation in babies.iter().chain(giants).chain(folds).filter(|&&rotation| rotation != 0) {
+            let at = rotations.entry(rotation).or_default();
+            *at = (*at).max(*level);
+        }
+    }
+    let shape = KeyShape::new(&params, Some(4), rotations).unwrap();
+    println!("-- lola: n {n}, {:.1} bits, keys of {} bytes", params.log2_qp(), KeyUpload::wire_len(&shape));
+    let evaluator = Evaluator::new(KeyUpload::generate(&secret, &shape, &mut rng).unwrap().expand());
+    let slots: Vec<f64> = (0..n).map(|i| (i % 17) as f64 / 17.0).collect();
+    let weights: Vec<Vec<f64>> =
+        (0..7).map(|k| (0..n).map(|i| ((i * (k + 3)) % 23) as f64 / 1e4).collect()).collect();
+    let factors: Vec<Vec<Vec<_>>> = layers
+        .iter()
+        .map(|(level, babies, giants, _)| {
+            let factor = |k: usize| params.factor(&weights[k % 7], *level).unwrap();
+            giants.iter().map(|_| (0..babies.len()).map(factor).collect()).collect()
+        })
+        .collect();
+    let x =
+        Requests::encrypt(&secret, &[&slots], 5, &mut rng).unwrap().into_ciphertexts(1.0).unwrap().remove(0);
+    let linear = |layer: usize, x: &phineus_he::slots::Ciphertext| {
+        let (_, babies, giants, folds) = &layers[layer];
+        let giants: Vec<_> = giants
+            .iter()
+            .zip(&factors[layer])
+            .map(|(&rotation, factors)| {
+                let terms = babies.iter().zip(factors);
+                let terms = terms.map(|(&rotation, factor)| Term { input: 0, rotation, factor });
+                Giant { rotation, terms: terms.collect() }
+            })
+            .collect();
+        evaluator
+            .linear_folded(&[x], &giants, folds, Some(1e-3))
+            .unwrap()
+            .with_magnitude(0.1)
+            .with_error(1e-3)
+    };
+    let spec = ReplySpec::new(&params, 1024, 20, 0).unwrap();
+    let a = linear(0, &x);
+    let b = evaluator.square(&a).unwrap();
+    let c = linear(1, &b);
+    let d = evaluator.square(&c).unwrap();
+    let e = linear(2, &d);
+    row("convolution: 3 hoisted, 1 giant, 2 folds, 6 limbs", 1, || drop(linear(0, &x)));
+    row("square, 5 limbs", 1, || drop(evaluator.square(&a).unwrap()));
+    row("845 -> 100: 7 hoisted, 3 giants, 6 folds, 4 limbs", 1, || drop(linear(1, &b)));
+    row("square, 3 limbs", 1, || drop(evaluator.square(&c).unwrap()));
+    row("100 -> 10: 3 hoisted, 3 giants, 3 folds, 2 limbs", 1, || drop(linear(2, &d)));
+    row("reply", 1, || drop(evaluator.reply(&e, &public, &spec, &mut rng).unwrap()));
+    row("whole server", 1, || {
+        let x = linear(1, &evaluator.square(&linear(0, &x)).unwrap());
+        let x = linear(2, &evaluator.square(&x).unwrap());
+        drop(evaluator.reply(&x, &public, &spec, &mut rng).unwrap());
+    });
 }
 
 fn kernels() {

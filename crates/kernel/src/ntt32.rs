@@ -17,7 +17,7 @@
 //! nine layers without a reduction (Seiler, "Faster AVX2 optimized NTT multiplication for Ring-LWE lattice
 //! cryptography", 2018, section 3).
 //!
-//! n (log2(n) + 2) / 2 butterflies of three multiplications. Constant time.
+//! n (log2(n) + 2) / 2 products of three multiplications. Constant time.
 
 mod automorphism;
 #[cfg(target_arch = "x86_64")]
@@ -50,17 +50,10 @@ pub struct Plan {
     psi: u32,
     forward: Roots,
     inverse: Roots,
-    /// I = psi^n.
-    fold: Root,
+    /// I = psi^n, as the roots are stored.
+    fold: i32,
     /// 1/2n, and 1/2n times the root of the last inverse layer.
-    scale: [Root; 2],
-}
-
-/// A factor in Montgomery form, centred, with its product with p^-1 modulo 2^32.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Root {
-    value: i32,
-    quotient: i32,
+    scale: [i32; 2],
 }
 
 impl Plan {
@@ -86,8 +79,8 @@ impl Plan {
         let inverse = Roots::new(&modulus, n, modulus.inv(psi));
         let scale = modulus.inv(order / 2);
         let last = modulus.pow(modulus.inv(psi), n as u32 / 2);
-        let scale = [scale, modulus.mul(scale, last)].map(|v| Root::new(&modulus, v));
-        let fold = Root::new(&modulus, modulus.pow(psi, n as u32));
+        let scale = [scale, modulus.mul(scale, last)].map(|v| factor(&modulus, v));
+        let fold = factor(&modulus, modulus.pow(psi, n as u32));
         Ok(Self { modulus, n, psi, forward, inverse, fold, scale })
     }
 
@@ -166,21 +159,9 @@ impl Plan {
     }
 }
 
-impl Root {
-    /// `value` in [0, p).
-    fn new(modulus: &Modulus, value: u32) -> Self {
-        let p = modulus.value();
-        let form = modulus.to_montgomery(value);
-        let value = if form > p / 2 { form as i32 - p as i32 } else { form as i32 };
-        Self { value, quotient: value.wrapping_mul(modulus.inverse()) }
-    }
-
-    /// `y` times the factor, in (-3p/4, 3p/4).
-    #[inline]
-    fn mul(self, y: i32, p: i32) -> i32 {
-        let q = y.wrapping_mul(self.quotient);
-        ((i64::from(y) * i64::from(self.value) - i64::from(q) * i64::from(p)) >> 32) as i32
-    }
+/// A residue in [0, p) in Montgomery form, centred.
+fn factor(modulus: &Modulus, value: u32) -> i32 {
+    modulus.centre(modulus.to_montgomery(value))
 }
 
 /// The exponent of value `index` among n.

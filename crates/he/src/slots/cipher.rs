@@ -170,7 +170,7 @@ impl Params {
     fn encode(&self, values: &[f64], scale: f64, basis: &[usize]) -> Result<Poly, SlotsError> {
         let rounded = self.coefficients(values, scale)?;
         let mut small = Zeroizing::new(vec![0; self.slots()]);
-        let mut poly = Poly::zero(self.slots(), basis.len());
+        let mut poly = Poly::any(self.slots(), basis.len());
         for (limb, &index) in basis.iter().enumerate() {
             let plan = &self.plans()[index];
             pointwise::reduce_i64(plan.modulus(), &rounded, &mut small);

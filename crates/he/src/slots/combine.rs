@@ -49,7 +49,7 @@ impl Evaluator {
         let rounded: Vec<i64> = rounded.collect::<Result<_, _>>()?;
         let (n, limbs) = (params.slots(), params.limbs(level)?);
         let mut sums: Vec<[Poly; 2]> =
-            (0..rows.next_multiple_of(SUMS)).map(|_| [(); 2].map(|()| Poly::zero(n, limbs))).collect();
+            (0..rows.next_multiple_of(SUMS)).map(|_| [(); 2].map(|()| Poly::any(n, limbs))).collect();
         let tile = (TILE_BYTES / 4 / inputs.len()).next_power_of_two().clamp(64, n);
         for limb in 0..limbs {
             let modulus = params.plans()[limb].modulus();

@@ -145,7 +145,7 @@ impl Division {
     /// primes of D, and the first `keep` primes at its beginning.
     pub(crate) fn apply(&self, plans: &[Plan], mut x: Poly, basis: &[usize], keep: usize) -> Poly {
         let n = x.degree();
-        let mut residues = Poly::zero(n, self.by().len());
+        let mut residues = Poly::any(n, self.by().len());
         for (i, index) in self.by().iter().enumerate() {
             let place = basis.iter().position(|b| b == index).unwrap_or_default();
             plans[*index].inverse(x.limb_mut(place), residues.limb_mut(i));

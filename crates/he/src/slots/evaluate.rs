@@ -105,7 +105,7 @@ impl Evaluator {
         let ([x0, x1], [y0, y1]) = (self.linear_parts(x)?, self.linear_parts(y)?);
         check_match((x.level, 1.0), (y.level, 1.0))?;
         let (n, limbs) = (self.params.slots(), self.params.limbs(x.level)?);
-        let [mut d0, mut d1, mut d2] = [(); 3].map(|()| Poly::zero(n, limbs));
+        let [mut d0, mut d1, mut d2] = [(); 3].map(|()| Poly::any(n, limbs));
         for index in 0..limbs {
             let out = [d0.limb_mut(index), d1.limb_mut(index), d2.limb_mut(index)];
             let modulus = self.params.plans()[index].modulus();
@@ -257,7 +257,7 @@ impl Evaluator {
             let mut switched = self.divide(sum, down, x.level, Ciphertext { error, ..self.shell(x) })?;
             switched.parts[0].add_assign(c0, self.params.plans(), &basis);
             for part in &mut switched.parts {
-                let mut image = Poly::zero(n, basis.len());
+                let mut image = Poly::any(n, basis.len());
                 basis.iter().for_each(|&i| key.automorphism.apply(part.limb(i), image.limb_mut(i)));
                 *part = image;
             }

@@ -31,7 +31,7 @@ pub(crate) fn uniform(
     let mut hasher = blake3::Hasher::new_derive_key(context);
     hasher.update(seed).update(&index.to_le_bytes()).update(&part.to_le_bytes());
     let mut prg = Prg::from_seed32(hasher.finalize().as_bytes());
-    let mut poly = Poly::zero(params.slots(), basis.len());
+    let mut poly = Poly::any(params.slots(), basis.len());
     for (limb, &index) in basis.iter().enumerate() {
         fill(&mut prg, params.plans()[index].modulus(), poly.limb_mut(limb));
     }

@@ -167,7 +167,7 @@ impl SecretKey {
         }
         let mut product = Zeroizing::new(vec![0; n]);
         let mut conjugate = Zeroizing::new(vec![0; n]);
-        let mut body = Poly::zero(n, basis.len());
+        let mut body = Poly::any(n, basis.len());
         for (limb, &index) in basis.iter().enumerate() {
             let plan = &self.params.plans()[index];
             if message.is_some() {

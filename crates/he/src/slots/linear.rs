@@ -176,7 +176,7 @@ impl<'a> Program<'a> {
         let mut values: Vec<Vec<Vec<u32>>> =
             digits.iter().map(|d| vec![vec![0; n]; d.as_ref().map_or(0, Decomposed::count)]).collect();
         let mut sums: Vec<Pair> =
-            self.giants.iter().map(|_| [(); 2].map(|()| Poly::zero(n, basis.len()))).collect();
+            self.giants.iter().map(|_| [(); 2].map(|()| Poly::any(n, basis.len()))).collect();
         let mut rotated: BTreeMap<(usize, u32), [Vec<u32>; 2]> =
             self.babies.keys().map(|&key| (key, [vec![0; n], vec![0; n]])).collect();
         let (mut scratch, mut product) = (vec![0; n], [vec![0; n], vec![0; n]]);
@@ -224,8 +224,10 @@ impl<'a> Program<'a> {
                         [&a[..], &b[..]]
                     })
                     .collect();
-                let [s0, s1] = sum;
-                sum_products(modulus, [s0.limb_mut(limb), s1.limb_mut(limb)], &factors, &images);
+                let [s0, s1] = sum.each_mut().map(|sum| sum.limb_mut(limb));
+                s0.fill(0);
+                s1.fill(0);
+                sum_products(modulus, [s0, s1], &factors, &images);
             }
         }
         Ok(sums)
@@ -262,7 +264,7 @@ impl<'a> Program<'a> {
         let params = self.evaluator.params();
         let (n, limbs) = (params.slots(), params.limbs(self.result.level)?);
         let (basis, level) = (params.basis(limbs, true), params.level(self.result.level)?);
-        let mut coefficients = Poly::zero(n, basis.len());
+        let mut coefficients = Poly::any(n, basis.len());
         for (limb, &index) in basis.iter().enumerate() {
             params.plans()[index].inverse(sum1.limb_mut(limb), coefficients.limb_mut(limb));
         }

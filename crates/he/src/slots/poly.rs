@@ -1,20 +1,47 @@
 //! Ring elements by residues: limb after limb, one word per value or coefficient.
 
+use std::cell::RefCell;
+
 use phineus_kernel::ntt32::{Plan, pointwise};
 use phineus_kernel::pack::{pack, packed_len, unpack};
 use phineus_kernel::wire::{PeerMisbehaved, check_len};
 use zeroize::Zeroize;
 
 /// Residues modulo some primes; which ones, and whether values or coefficients, is up to the owner.
-#[derive(Clone)]
 pub(crate) struct Poly {
     n: usize,
     residues: Vec<u32>,
 }
 
+thread_local! {
+    /// Buffers of polynomials that are gone. Operations need many for a short time, and fresh pages of memory cost more
+    /// than the arithmetic on them.
+    static SPARE: RefCell<Vec<Vec<u32>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Spare buffers per thread.
+const SPARES: usize = 48;
+/// Words of the largest buffer that is kept.
+const SPARE_WORDS: usize = 1 << 19;
+
 impl Poly {
     pub(crate) fn zero(n: usize, limbs: usize) -> Self {
-        Self { n, residues: vec![0; n * limbs] }
+        let mut poly = Self::any(n, limbs);
+        poly.residues.fill(0);
+        poly
+    }
+
+    /// A polynomial that is going to be overwritten: its residues are those of some other one.
+    pub(crate) fn any(n: usize, limbs: usize) -> Self {
+        let words = n * limbs;
+        let fits = |buffer: &Vec<u32>| (words..=4 * words).contains(&buffer.capacity());
+        let spare = SPARE.try_with(|spare| {
+            let mut spare = spare.borrow_mut();
+            spare.iter().rposition(fits).map(|place| spare.swap_remove(place))
+        });
+        let mut residues = spare.ok().flatten().unwrap_or_default();
+        residues.resize(words, 0);
+        Self { n, residues }
     }
 
     pub(crate) fn degree(&self) -> usize {
@@ -89,5 +116,29 @@ impl Poly {
             rest = tail;
         }
         Ok(Self { n, residues })
+    }
+}
+
+impl Clone for Poly {
+    fn clone(&self) -> Self {
+        let mut poly = Self::any(self.n, self.residues.len() / self.n.max(1));
+        poly.residues.copy_from_slice(&self.residues);
+        poly
+    }
+}
+
+impl Drop for Poly {
+    fn drop(&mut self) {
+        let residues = std::mem::take(&mut self.residues);
+        if residues.capacity() == 0 || residues.capacity() > SPARE_WORDS {
+            return;
+        }
+        // A thread that ends has no list any more.
+        let _ = SPARE.try_with(|spare| {
+            let mut spare = spare.borrow_mut();
+            if spare.len() < SPARES {
+                spare.push(residues);
+            }
+        });
     }
 }

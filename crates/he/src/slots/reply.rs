@@ -155,7 +155,7 @@ impl Evaluator {
             [draw(&mut |out| centred_binomial(rng, out)), draw(&mut |out| centred_binomial(rng, out))];
         let stride = n / spec.period;
         let flood = draw_flood(spec, rng);
-        let mut halves = [(); 2].map(|()| Poly::zero(n, basis.len()));
+        let mut halves = [(); 2].map(|()| Poly::any(n, basis.len()));
         let mut values = Zeroizing::new(vec![0; n]);
         let mut residues = Zeroizing::new(vec![0; spec.period]);
         for &index in &basis {
@@ -213,7 +213,7 @@ impl SecretKey {
         let wrap = 64 - spec.width;
         let signed: Vec<i64> = reply.uniform.iter().map(|&v| ((v << wrap) as i64) >> wrap).collect();
         let mut product = Zeroizing::new(vec![0_u64; n]);
-        let mut residues = Poly::zero(n, primes.len());
+        let mut residues = Poly::any(n, primes.len());
         let (mut small, mut values) = (vec![0; n], Zeroizing::new(vec![0; n]));
         for (limb, &index) in primes.iter().enumerate() {
             let plan = &params.plans()[index];

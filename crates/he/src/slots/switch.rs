@@ -30,7 +30,7 @@ impl<'p> Decomposed<'p> {
     /// Digits of a polynomial given by its values at `level`.
     pub(crate) fn of_values(params: &'p Params, values: &'p Poly, level: usize) -> Result<Self, SlotsError> {
         let limbs = params.limbs(level)?;
-        let mut coefficients = Poly::zero(values.degree(), limbs);
+        let mut coefficients = Poly::any(values.degree(), limbs);
         let mut scratch = vec![0; values.degree()];
         for index in 0..limbs {
             scratch.copy_from_slice(values.limb(index));
@@ -76,12 +76,15 @@ impl<'p> Decomposed<'p> {
     pub(crate) fn switch(&self, keys: &[&SwitchKey]) -> Vec<Pair> {
         let n = self.params.slots();
         let basis = self.params.basis(self.limbs, true);
-        let mut sums: Vec<Pair> = keys.iter().map(|_| [(); 2].map(|()| Poly::zero(n, basis.len()))).collect();
+        let mut sums: Vec<Pair> = keys.iter().map(|_| [(); 2].map(|()| Poly::any(n, basis.len()))).collect();
         let (mut scratch, mut values) = (vec![0; n], vec![vec![0; n]; self.count()]);
         for (limb, &index) in basis.iter().enumerate() {
             self.values(limb, &mut scratch, &mut values);
-            for (key, [s0, s1]) in keys.iter().zip(&mut sums) {
-                self.accumulate(key, limb, index, &values, [s0.limb_mut(limb), s1.limb_mut(limb)]);
+            for (key, sums) in keys.iter().zip(&mut sums) {
+                let [s0, s1] = sums.each_mut().map(|sum| sum.limb_mut(limb));
+                s0.fill(0);
+                s1.fill(0);
+                self.accumulate(key, limb, index, &values, [s0, s1]);
             }
         }
         sums

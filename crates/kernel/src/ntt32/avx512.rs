@@ -4,8 +4,8 @@
 
 use std::arch::x86_64::*;
 
-use super::roots::{Factors, TAIL};
-use super::{Modulus, Plan, Root};
+use super::roots::TAIL;
+use super::{Modulus, Plan};
 
 /// `out_h += sum_i a_i b_i,h` for h = 0 and 1, all in [0, p), the b_i in Montgomery form, below 2^4 products; all slices
 /// have the same number of elements, a multiple of 16.
@@ -44,6 +44,8 @@ type Lane16 = [i32; 16];
 /// Multiples of the modulus.
 #[derive(Clone, Copy)]
 struct Constants {
+    /// p^-1 modulo 2^32.
+    inverse: __m512i,
     one: __m512i,
     two: __m512i,
     four: __m512i,
@@ -57,7 +59,6 @@ struct Roots16 {
     even: __m512i,
     /// Factors of the odd lanes, there too.
     odd: __m512i,
-    quotient: __m512i,
 }
 
 /// Roots of three layers: 1 + 2 + 4.
@@ -149,7 +150,14 @@ impl Constants {
     fn new(plan: &Plan) -> Self {
         let p = plan.modulus.value() as i32;
         // 8 p may pass 2^31; only its bits matter.
-        Self { one: splat(p), two: splat(2 * p), four: splat(4 * p), eight: splat(p.wrapping_mul(8)) }
+        let inverse = splat(plan.modulus.inverse());
+        Self {
+            inverse,
+            one: splat(p),
+            two: splat(2 * p),
+            four: splat(4 * p),
+            eight: splat(p.wrapping_mul(8)),
+        }
     }
 }
 
@@ -212,7 +220,7 @@ fn tail16(a: &[i32]) -> &Lane16 {
 /// The log2(R) layers from that of `groups` groups on; the number of groups of the next.
 #[inline]
 #[target_feature(enable = "avx512f,avx512dq,avx512bw")]
-fn forward_pass<const R: usize>(c: Constants, head: &Factors, lanes: &mut [Lane16], groups: usize) -> usize {
+fn forward_pass<const R: usize>(c: Constants, head: &[i32], lanes: &mut [Lane16], groups: usize) -> usize {
     let size = lanes.len() / groups;
     for (i, group) in lanes.chunks_exact_mut(size).enumerate() {
         let roots = head_roots::<R>(head, groups, i);
@@ -317,11 +325,14 @@ fn gentleman_sande(c: Constants, x: __m512i, y: __m512i, root: Roots16) -> (__m5
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn mul(c: Constants, y: __m512i, root: Roots16) -> __m512i {
-    let q = _mm512_mullo_epi32(y, root.quotient);
-    // 64-bit differences whose lower halves are zero.
-    let even = _mm512_sub_epi64(_mm512_mul_epi32(y, root.even), _mm512_mul_epi32(q, c.one));
-    let (y, q) = (upper(y), upper(q));
-    let odd = _mm512_sub_epi64(_mm512_mul_epi32(y, root.odd), _mm512_mul_epi32(q, c.one));
+    // Quotients from 64-bit products rather than by one 32-bit product: as many steps, fewer constants.
+    let reduce = |product| {
+        let q = _mm512_mul_epi32(product, c.inverse);
+        // The lower half of the difference is zero.
+        _mm512_sub_epi64(product, _mm512_mul_epi32(q, c.one))
+    };
+    let even = reduce(_mm512_mul_epi32(y, root.even));
+    let odd = reduce(_mm512_mul_epi32(upper(y), root.odd));
     _mm512_mask_shuffle_epi32::<0b11_11_01_01>(odd, 0x5555, even)
 }
 
@@ -363,13 +374,13 @@ fn select<const LANES: i32>(u: __m512i, v: __m512i) -> __m512i {
 /// The roots of group i in the layers of m, 2m, .., m R/2 groups.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn head_roots<const R: usize>(head: &Factors, m: usize, i: usize) -> [Roots16; ROOTS] {
+fn head_roots<const R: usize>(head: &[i32], m: usize, i: usize) -> [Roots16; ROOTS] {
     let zero = _mm512_setzero_si512();
-    let mut roots = [Roots16 { even: zero, odd: zero, quotient: zero }; ROOTS];
+    let mut roots = [Roots16 { even: zero, odd: zero }; ROOTS];
     let mut groups = 1;
     while groups < R {
         for part in 0..groups {
-            roots[groups - 1 + part] = broadcast(head.at(groups * (m + i) + part));
+            roots[groups - 1 + part] = broadcast(head[groups * (m + i) + part]);
         }
         groups *= 2;
     }
@@ -378,23 +389,22 @@ fn head_roots<const R: usize>(head: &Factors, m: usize, i: usize) -> [Roots16; R
 
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn broadcast(root: Root) -> Roots16 {
-    let value = splat(root.value);
-    Roots16 { even: value, odd: value, quotient: splat(root.quotient) }
+fn broadcast(root: i32) -> Roots16 {
+    let value = splat(root);
+    Roots16 { even: value, odd: value }
 }
 
 /// The roots of the last four layers in a block of 32 values.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn tail_roots(tail: &Factors, block: usize) -> [Roots16; 4] {
+fn tail_roots(tail: &[i32], block: usize) -> [Roots16; 4] {
     let range = TAIL * block..TAIL * (block + 1);
-    let (values, _) = tail.values[range.clone()].as_chunks();
-    let (quotients, _) = tail.quotients[range].as_chunks();
+    let (values, _) = tail[range].as_chunks();
     let zero = _mm512_setzero_si512();
-    let mut roots = [Roots16 { even: zero, odd: zero, quotient: zero }; 4];
-    for (root, (value, quotient)) in roots.iter_mut().zip(values.iter().zip(quotients)) {
+    let mut roots = [Roots16 { even: zero, odd: zero }; 4];
+    for (root, value) in roots.iter_mut().zip(values) {
         let value = load(value);
-        *root = Roots16 { even: value, odd: upper(value), quotient: load(quotient) };
+        *root = Roots16 { even: value, odd: upper(value) };
     }
     roots
 }

@@ -1,22 +1,15 @@
 //! Powers of a root of unity in the order in which the transforms use them.
 
-use super::{BLOCK, Modulus, Root, exchanged, reverse};
+use super::{BLOCK, Modulus, exchanged, factor, reverse};
 
-/// The roots of one direction. The layer of m groups has in group i the root of exponent
+/// The roots of one direction, centred and in Montgomery form. The layer of m groups has in group i the root of exponent
 /// `(n / 2m) (1 + 4 reverse(i))`.
 #[derive(Debug, Clone)]
 pub(super) struct Roots {
     /// Index m + i holds the root of group i in the layer of m groups, m <= n / 32.
-    pub(super) head: Factors,
+    pub(super) head: Vec<i32>,
     /// Per block 16 lanes for each of the layers of n/16, n/8, n/4 and n/2 groups.
-    pub(super) tail: Factors,
-}
-
-/// Roots, factors apart from quotients.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Factors {
-    pub(super) values: Vec<i32>,
-    pub(super) quotients: Vec<i32>,
+    pub(super) tail: Vec<i32>,
 }
 
 /// Lanes of the tail per block.
@@ -33,16 +26,15 @@ impl Roots {
         }
         let root = |groups: usize, group: usize| {
             let exponent = n / (2 * groups) * (1 + 4 * reverse_below(group, groups));
-            Root::new(modulus, powers[exponent])
+            factor(modulus, powers[exponent])
         };
-        let mut head = Factors::default();
-        head.push(Root { value: 0, quotient: 0 });
+        let mut head = vec![0];
         let mut groups = 1;
         while groups <= n / BLOCK {
             (0..groups).for_each(|group| head.push(root(groups, group)));
             groups *= 2;
         }
-        let mut tail = Factors::default();
+        let mut tail = Vec::with_capacity(2 * n);
         for block in 0..n / BLOCK {
             let mut places: [usize; BLOCK] = std::array::from_fn(|i| BLOCK * block + i);
             for (step, size) in [16, 8, 4, 2].into_iter().enumerate() {
@@ -51,18 +43,6 @@ impl Roots {
             }
         }
         Self { head, tail }
-    }
-}
-
-impl Factors {
-    fn push(&mut self, root: Root) {
-        self.values.push(root.value);
-        self.quotients.push(root.quotient);
-    }
-
-    #[inline]
-    pub(super) fn at(&self, index: usize) -> Root {
-        Root { value: self.values[index], quotient: self.quotients[index] }
     }
 }
 
