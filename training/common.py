@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 OPSET = 17
 RESULTS = Path(__file__).with_name("results.json")
@@ -67,6 +68,26 @@ def train(model: nn.Module, epochs: int, batches, loss_of, peak_rate: float = 3e
             total += loss.item()
         print(f"  epoch {epoch + 1:3}/{epochs}  loss {total / len(epoch_batches):.4f}  {time.time() - began:.0f} s", flush=True)
     model.eval()
+
+
+def polish(model: nn.Module, epochs: int, batches, loss_of, rate: float, decay: float = 0.0) -> nn.Module:
+    """Goes on training at a constant `rate` and returns the moving average of the networks on the way.
+
+    The average is over about the last two hundred steps, buffers included. Arguments are as those of `train`.
+    """
+    began = time.time()
+    optimiser = torch.optim.AdamW(model.parameters(), rate, weight_decay=decay)
+    averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.995), use_buffers=True)
+    for epoch in range(epochs):
+        model.train()
+        for batch in batches(epoch):
+            optimiser.zero_grad()
+            loss_of(model, batch).backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimiser.step()
+            averaged.update_parameters(model)
+        print(f"  polish {epoch + 1:3}/{epochs}  {time.time() - began:.0f} s", flush=True)
+    return averaged.module.eval()
 
 
 def shuffled_batches(size: int, *tensors: Tensor) -> list[tuple[Tensor, ...]]:

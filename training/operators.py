@@ -4,7 +4,8 @@
           -> mean over positions -> fc
 
 with ReLU after every operator; `op` is a standard convolution, a depthwise separable one, or the X-operator in either
-reading (see `xop.py`; its form in the paper is unverified). The width w is the largest that keeps to the budget.
+reading (see `xop.py`; its form in the paper is unverified). The width w is the largest that keeps to the budget; with
+`--width` all have the same width, and so the same activations, but not the same multiplications.
 
     python operators.py pneumonia --data DIR --out DIR
     python operators.py cifar --data DIR --out DIR
@@ -61,7 +62,7 @@ def cifar(directory: Path) -> Task:
     test, test_labels = read_cifar_jpeg(directory, "test")
     test = (test.float() / 255, test_labels)
     title = "CIFAR-10 (JPEG copy), 10,000 test images"
-    return Task(title, 1_000_000, 6, 128, 5e-3, 1, (images, labels), test, torch.ones(10))
+    return Task(title, 1_500_000, 10, 128, 5e-3, 1, (images, labels), test, torch.ones(10))
 
 
 class Network(nn.Module):
@@ -147,6 +148,7 @@ def main() -> None:
     parser.add_argument("task", choices=["pneumonia", "cifar"])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path(), help="folder to write to")
+    parser.add_argument("--width", type=int, help="this width for every operator, whatever its multiplications")
     parser.add_argument("--only", choices=OPERATORS, help="this operator alone")
     options = parser.parse_args()
 
@@ -154,9 +156,9 @@ def main() -> None:
     task = {"pneumonia": pneumonia, "cifar": cifar}[options.task](options.data)
     for name in [options.only] if options.only else OPERATORS:
         began, operator = time.time(), OPERATORS[name]
-        width = widest(task, operator)
+        width = options.width or widest(task, operator)
         nets = [train_one(task, operator, width, seed) for seed in range(1, task.seeds + 1)]
-        path = options.out / f"{options.task}-{name}.onnx"
+        path = options.out / f"{options.task}-{name}{f'-w{width}' if options.width else ''}.onnx"
         nets[0].export(path)
         products, activations = nets[0].cost()
         found = [accuracy(net, *task.test) for net in nets]
