@@ -127,13 +127,6 @@ impl Clear {
         *largest = largest.max(most);
         ClearCipher { slots, level }
     }
-
-    fn turned(x: &ClearCipher, step: usize) -> ClearCipher {
-        let mut slots = x.slots.clone();
-        let step = step % slots.len().max(1);
-        slots.rotate_left(step);
-        ClearCipher { slots, level: x.level }
-    }
 }
 
 fn same(a: usize, b: usize) -> Result<(), ClearError> {
@@ -172,13 +165,6 @@ impl Evaluator for Clear {
         x.level
     }
 
-    fn add(&self, x: &mut ClearCipher, y: &ClearCipher) -> Result<(), ClearError> {
-        same(x.level, y.level)?;
-        let sum = x.slots.iter().zip(&y.slots).map(|(a, b)| a + b).collect();
-        *x = self.note(sum, x.level);
-        Ok(())
-    }
-
     fn add_summand(&self, x: &mut ClearCipher, y: &ClearPlain) -> Result<(), ClearError> {
         same(x.level, y.level)?;
         let sum = x.slots.iter().zip(&y.slots).map(|(a, b)| a + b).collect();
@@ -190,6 +176,7 @@ impl Evaluator for Clear {
         &self,
         xs: &[ClearCipher],
         giants: &[Giant<'_, ClearPlain>],
+        folds: &[usize],
         _: f64,
     ) -> Result<ClearCipher, ClearError> {
         let level = xs.first().ok_or(ClearError::Factors)?.level;
@@ -214,27 +201,28 @@ impl Evaluator for Clear {
                 *outcome += sum[(s + step) % self.slots];
             }
         }
+        for fold in folds {
+            let turned: Vec<f64> = outcome.iter().cycle().skip(*fold).take(self.slots).copied().collect();
+            outcome.iter_mut().zip(turned).for_each(|(sum, x)| *sum += x);
+        }
         if products == 0 {
             return Err(ClearError::Factors);
         }
         babies.retain(|&(_, step)| step != 0);
         let inputs: BTreeSet<usize> = babies.iter().map(|&(input, _)| input).collect();
         let mut counts = self.counts.borrow_mut();
-        let steps = babies.iter().map(|&(_, step)| step).chain(giants.iter().map(|g| g.step));
+        let steps = babies
+            .iter()
+            .map(|&(_, step)| step)
+            .chain(giants.iter().map(|g| g.step))
+            .chain(folds.iter().copied());
         counts.keys.extend(steps.filter(|&step| step != 0).map(|step| (step, level)));
         *counts.hoisted.entry(level).or_default() += babies.len();
         *counts.decompositions.entry(level).or_default() += inputs.len();
-        *counts.rotations.entry(level).or_default() += turns;
+        *counts.rotations.entry(level).or_default() += turns + folds.len();
         *counts.products.entry(level).or_default() += products;
         drop(counts);
         Ok(self.note(outcome, below))
-    }
-
-    fn rotate(&self, x: &ClearCipher, step: usize) -> Result<ClearCipher, ClearError> {
-        let mut counts = self.counts.borrow_mut();
-        counts.keys.insert((step, x.level));
-        *counts.rotations.entry(x.level).or_default() += 1;
-        Ok(Self::turned(x, step))
     }
 
     fn square(&self, x: &ClearCipher) -> Result<ClearCipher, ClearError> {
@@ -271,18 +259,19 @@ mod tests {
     fn rotations_turn_to_the_left_and_are_counted() {
         let clear = Clear::new(4);
         let x = clear.encrypt(&[1.0, 2.0, 3.0, 4.0], 2).unwrap();
-        assert_eq!(clear.decrypt(&clear.rotate(&x, 1).unwrap()), [2.0, 3.0, 4.0, 1.0]);
         let p = clear.factor(&[1.0, 0.0, -1.0, 2.0], 2).unwrap();
         let terms = [0, 3].map(|step| Term { input: 0, step, plain: &p }).to_vec();
-        let y =
-            clear.linear(std::slice::from_ref(&x), &[Giant { step: 0, terms: terms.clone() }], 4.0).unwrap();
+        let xs = std::slice::from_ref(&x);
+        let y = clear.linear(xs, &[Giant { step: 0, terms: terms.clone() }], &[], 4.0).unwrap();
         assert_eq!((clear.decrypt(&y), clear.level(&y)), (vec![5.0, 0.0, -5.0, 14.0], 1));
-        let turned = clear.linear(&[x], &[Giant { step: 2, terms }], 4.0).unwrap();
+        let turned = clear.linear(xs, &[Giant { step: 2, terms: terms.clone() }], &[], 4.0).unwrap();
         assert_eq!(clear.decrypt(&turned), [-5.0, 14.0, 5.0, 0.0]);
+        let folded = clear.linear(xs, &[Giant { step: 0, terms }], &[1], 8.0).unwrap();
+        assert_eq!(clear.decrypt(&folded), [5.0, -5.0, 9.0, 19.0]);
         let z = clear.square(&y).unwrap();
         assert_eq!((clear.decrypt(&z), clear.level(&z)), (vec![25.0, 0.0, 25.0, 196.0], 0));
         let counts = clear.counts();
-        assert_eq!((counts.key_switches(), counts.plain_products()), (5, 4));
+        assert_eq!((counts.key_switches(), counts.plain_products()), (6, 6));
         assert_eq!(counts.keys, BTreeSet::from([(1, 2), (2, 2), (3, 2)]));
         assert_eq!(counts.largest[&0], 196.0);
     }
@@ -302,10 +291,11 @@ mod tests {
     fn refuses_what_encryption_refuses() {
         let clear = Clear::new(2);
         let (x, y) = (clear.encrypt(&[1.0, 2.0], 1).unwrap(), clear.encrypt(&[1.0, 2.0], 0).unwrap());
-        assert_eq!(clear.add(&mut x.clone(), &y), Err(ClearError::Levels(1, 0)));
+        let summand = clear.summand(&[1.0, 2.0], 0).unwrap();
+        assert_eq!(clear.add_summand(&mut x.clone(), &summand), Err(ClearError::Levels(1, 0)));
         assert_eq!(clear.square(&y), Err(ClearError::Exhausted));
         assert_eq!(clear.factor(&[1.0, 2.0], 0), Err(ClearError::Exhausted));
         assert_eq!(clear.summand(&[1.0], 0), Err(ClearError::Slots { expected: 2, found: 1 }));
-        assert_eq!(clear.linear(&[x], &[], 0.0), Err(ClearError::Factors));
+        assert_eq!(clear.linear(&[x], &[], &[], 0.0), Err(ClearError::Factors));
     }
 }

@@ -70,11 +70,9 @@ impl CostModel {
         let one = |count: usize| count as f64;
         let decomposed =
             if babies > 0 { self.switch(slots, level) - self.hoisted(slots, level) } else { 0.0 };
-        let keys = one(babies + giants) * self.key_megabytes(slots, level)
-            + one(folds) * self.key_megabytes(slots, level.saturating_sub(1));
+        let keys = one(babies + giants + folds) * self.key_megabytes(slots, level);
         one(inputs * outputs) * (decomposed + one(babies) * self.hoisted(slots, level))
-            + one(outputs * giants) * self.switch(slots, level)
-            + one(outputs * folds) * self.switch(slots, level.saturating_sub(1))
+            + one(outputs * (giants + folds)) * self.switch(slots, level)
             + one(products) * self.product(slots, level)
             + keys * self.key
     }

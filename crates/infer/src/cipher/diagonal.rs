@@ -14,8 +14,7 @@
 //! are not multiples of the period), rows packed by LoLa, and convolutions as block diagonals.
 //!
 //! Diagonals are split as d = b + g: rotations by all b are made once (hoisted), and
-//! `z = sum_g rot_g(sum_b p_{g, b} rot_b(x))`, with p turned back by g. The key switches by g and by F run one level
-//! lower, after the rescaling.
+//! `z = sum_g rot_g(sum_b p_{g, b} rot_b(x))`, with p turned back by g. Everything happens before the one rescaling.
 //!
 //! Cost: |B \ 0| hoisted and |G \ 0| + |F| full rotations, and at most |D| products, per ciphertext of the input
 //! (B), of the output (G, F), and pair of them (D).

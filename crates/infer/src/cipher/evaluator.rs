@@ -8,10 +8,9 @@
 //! | operation | slots | level | price |
 //! |---|---|---|---|
 //! | [`linear`](Evaluator::linear) | sums of rotated x p | less one | see [`diagonal`](super::diagonal) |
-//! | [`rotate`](Evaluator::rotate) | x_{i + k} | same | one key switch |
 //! | [`square`](Evaluator::square) | x^2 | less one | one product, one key switch |
 //! | [`combine`](Evaluator::combine) | sums of w x, w numbers | less one | one multiplication per coefficient |
-//! | [`add`](Evaluator::add), [`add_summand`](Evaluator::add_summand) | x + y | same | negligible |
+//! | [`add_summand`](Evaluator::add_summand) | x + y | same | negligible |
 
 /// Turns vectors of numbers into what ciphertexts are multiplied with and added to. Needs no keys.
 pub trait Encoder {
@@ -47,21 +46,16 @@ pub trait Evaluator: Encoder {
     /// Products that the ciphertext can still take part in, one after the other.
     fn level(&self, x: &Self::Cipher) -> usize;
 
-    /// x += y; both have one level.
-    ///
-    /// # Errors
-    /// Different levels.
-    fn add(&self, x: &mut Self::Cipher, y: &Self::Cipher) -> Result<(), Self::Error>;
-
     /// x += y.
     ///
     /// # Errors
     /// A summand of another level.
     fn add_summand(&self, x: &mut Self::Cipher, y: &Self::Summand) -> Result<(), Self::Error>;
 
-    /// The sum over `giants` of rot_giant(sum of rot_baby(xs\[input\]) plain), rescaled: a linear map; one level lower.
-    /// Rotations of one ciphertext share their decomposition. `gain` bounds the root of the sum of the squares of the
-    /// factors that meet in one slot of the outcome: for the bound on its noise.
+    /// A linear map: `y = sum over giants of rot_giant(sum of rot_baby(xs\[input\]) plain)`, then `y += rot_fold(y)` for
+    /// every fold in order, rescaled; one level lower. Rotations of one ciphertext share their decomposition. `gain`
+    /// bounds the root of the sum of the squares of the factors that meet in one slot of the outcome: for the bound on
+    /// its noise.
     ///
     /// # Errors
     /// No key for a step at this level, no term, different levels, level 0.
@@ -69,14 +63,9 @@ pub trait Evaluator: Encoder {
         &self,
         xs: &[Self::Cipher],
         giants: &[Giant<'_, Self::Factor>],
+        folds: &[usize],
         gain: f64,
     ) -> Result<Self::Cipher, Self::Error>;
-
-    /// Slot i of the output is slot i + `step` of x.
-    ///
-    /// # Errors
-    /// No key for the step at this level.
-    fn rotate(&self, x: &Self::Cipher, step: usize) -> Result<Self::Cipher, Self::Error>;
 
     /// The squares of the slots, one level lower.
     ///

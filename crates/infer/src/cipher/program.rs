@@ -28,7 +28,7 @@ struct MapWeights<F, S> {
     factors: Vec<F>,
     /// Per ciphertext of the output.
     summands: Vec<S>,
-    /// Per ciphertext of the output, the largest norm of the weights that meet in a slot before the folds.
+    /// Per ciphertext of the output, the largest norm of the weights that meet in a slot.
     gains: Vec<f64>,
 }
 
@@ -86,9 +86,8 @@ impl Program {
         let mut keys = BTreeMap::new();
         for (index, map) in self.maps.iter().enumerate() {
             let level = self.level(index);
-            let first = map.babies.iter().chain(&map.giants).map(|&step| (step, level));
-            let folds = map.folds.iter().map(|&step| (step, level.saturating_sub(1)));
-            for (step, level) in first.chain(folds).filter(|&(step, _)| step != 0) {
+            let steps = map.babies.iter().chain(&map.giants).chain(&map.folds);
+            for &step in steps.filter(|&&step| step != 0) {
                 let highest = keys.entry(step).or_insert(level);
                 *highest = level.max(*highest);
             }
@@ -153,7 +152,7 @@ impl Program {
                 encoder.factor(&slots, level)
             };
             let factors = map.products.iter().map(&mut factor).collect::<Result<_, _>>()?;
-            let gains = met.iter().map(|met| met.iter().copied().fold(0.0, f64::max).sqrt()).collect();
+            let gains = met.into_iter().map(|met| folded(met, &map.folds).sqrt()).collect();
             let biases = map.output().place(&numbers.bias);
             let summand = |bias: &Vec<f64>| encoder.summand(bias, level.saturating_sub(1));
             let summands = biases.iter().map(summand).collect::<Result<_, _>>()?;
@@ -199,6 +198,15 @@ impl Program {
     }
 }
 
+/// The largest number after folding.
+fn folded(mut slots: Vec<f64>, folds: &[usize]) -> f64 {
+    for &fold in folds {
+        let turned: Vec<f64> = slots.iter().cycle().skip(fold).take(slots.len()).copied().collect();
+        slots.iter_mut().zip(turned).for_each(|(sum, x)| *sum += x);
+    }
+    slots.into_iter().fold(0.0, f64::max)
+}
+
 /// One linear map with its bias.
 fn map_slots<E: Evaluator>(
     evaluator: &E,
@@ -225,11 +233,7 @@ fn map_slots<E: Evaluator>(
                     .collect(),
             })
             .collect();
-        let mut sum = evaluator.linear(inputs, &giants, gain)?;
-        for &fold in &map.folds {
-            let turned = evaluator.rotate(&sum, fold)?;
-            evaluator.add(&mut sum, &turned)?;
-        }
+        let mut sum = evaluator.linear(inputs, &giants, &map.folds, gain)?;
         evaluator.add_summand(&mut sum, bias)?;
         sums.push(sum);
     }

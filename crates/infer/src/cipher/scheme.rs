@@ -74,7 +74,7 @@ const HEADROOM: u32 = 3;
 const FLOOD: u32 = 16;
 
 /// How large values are in a scaled network: see [`Network::scaled`](super::Network::scaled).
-pub const PEAKS: Peaks = Peaks { square: 8.0, output: 1.0 };
+pub const PEAKS: Peaks = Peaks { square: 8.0, output: 0.5 };
 /// By how much inputs may exceed those that a network was calibrated with.
 const MARGIN: f64 = 1.5;
 
