@@ -105,6 +105,12 @@ impl SecretKey {
                 break;
             }
         }
+        Self::from_ternary(params, &secret)
+    }
+
+    /// The key with these coefficients.
+    pub(crate) fn from_ternary(params: &Arc<Params>, secret: &[i8]) -> Self {
+        let n = params.slots();
         let small: Zeroizing<Vec<i32>> = Zeroizing::new(secret.iter().map(|&t| t.into()).collect());
         let residues = |plan: &phineus_kernel::ntt32::Plan| {
             let mut values = Zeroizing::new(vec![0; n]);

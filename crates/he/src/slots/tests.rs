@@ -1,5 +1,6 @@
 mod misuse;
 mod oracle;
+mod vectors;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
