@@ -43,6 +43,8 @@ from_errors!(
     phineus_model::onnx::ImportError,
     phineus_infer::ProtocolError,
     phineus_net::ChannelError,
+    phineus_mpc::compare::CompareError,
+    phineus_mpc::gc::GcError,
     phineus_net::tls::ConfigError,
     phineus_infer::store::StoreError,
     phineus_model::reference::ReferenceError,

@@ -1,5 +1,6 @@
 //! `phineus bench`: what a network costs, both parties as processes of their own on this machine.
 
+mod activations;
 mod kernels;
 mod linear;
 mod online;
@@ -24,7 +25,8 @@ use crate::table;
 /// Options of `phineus bench`.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// A zoo name, an ONNX file or a .phn file; `linear` is the table of linear layers and their kernels.
+    /// A zoo name, an ONNX file or a .phn file; `linear` and `activations` are the tables of linear layers and
+    /// of non-linear ones.
     network: String,
     /// Measure only a part of the network.
     #[arg(long)]
@@ -41,7 +43,7 @@ pub(crate) struct Arguments {
     /// Print the report as JSON.
     #[arg(long)]
     json: bool,
-    /// Write the figures of linear layers, with their provenance, to this file.
+    /// Write the figures of a table, with their provenance, to this file.
     #[arg(long)]
     output: Option<PathBuf>,
     /// Of the table of linear layers, only the rows whose names contain this.
@@ -82,6 +84,9 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
             return Err(Failure::new("--link is for whole inferences, not for the table of linear layers"));
         }
         return linear::table(conditions, arguments.only.as_deref(), *json, output.as_deref()).await;
+    }
+    if arguments.network == "activations" {
+        return activations::run(*json, output.as_deref());
     }
     let samples = match &arguments.data {
         Some(path) => {

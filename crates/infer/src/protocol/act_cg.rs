@@ -106,12 +106,6 @@ impl GarbledLayer {
     pub(crate) fn garbler_bytes(&self) -> u64 {
         if self.reveals() { self.output_bits().div_ceil(8) as u64 } else { 0 }
     }
-
-    /// Bytes of [`EvaluatorLayer`], 16 of which are the tweak.
-    pub(crate) fn evaluator_bytes(&self) -> u64 {
-        let labels = self.evaluator_bits() * Block::BYTES;
-        (16 + labels + self.message_bytes(self.instances)) as u64
-    }
 }
 
 /// Offline, garbler: what it keeps of every layer, and what each cost. `inputs` are its shares of the values that the
