@@ -13,7 +13,7 @@ use rand::CryptoRng;
 
 use crate::encode::Encoding;
 use crate::expand::{Purpose, uniform_half};
-use crate::{Ciphertext, Eval, Expander, Params, Poly, SecretKey};
+use crate::{Ciphertext, CutBody, CutShape, Eval, Expander, Params, Poly, SecretKey};
 
 /// A stream of encryptions under one seed, each with its own uniform half; a big layer goes out one by one.
 pub struct Encryptor<'k> {
@@ -87,6 +87,21 @@ impl Slot<'_> {
     pub fn encrypt(self, plain: &[u32], ring: Pow2, rng: &mut impl CryptoRng) -> Poly<Eval> {
         let uniform = uniform_half(self.key.params(), Purpose::Request, &self.seed, self.index);
         encrypt_under(self.key, &uniform, plain, Some(ring), rng)
+    }
+
+    /// As [`Slot::encrypt`], without the low bits.
+    ///
+    /// # Panics
+    /// If there are more than n messages, or the key has other parameters than `shape`.
+    #[must_use]
+    pub fn encrypt_cut(
+        self,
+        plain: &[u32],
+        ring: Pow2,
+        shape: &CutShape,
+        rng: &mut impl CryptoRng,
+    ) -> CutBody {
+        CutBody::new(&self.encrypt(plain, ring, rng).into_coeff(), shape)
     }
 }
 

@@ -20,6 +20,7 @@
 #![forbid(unsafe_code)]
 
 mod accumulate;
+mod cut;
 mod decrypt;
 mod encode;
 mod encrypt;
@@ -39,6 +40,7 @@ use phineus_kernel::zq::ModulusError;
 use thiserror::Error;
 
 pub use accumulate::{Accumulator, Ciphertext, Operands, Room, Weight, WeightForm};
+pub use cut::{CutBody, CutShape, MOST_DROPPED};
 pub use encrypt::{Encryptor, RequestShape, Requests, Slot};
 pub use expand::Expander;
 pub use galois::{GaloisKeys, GaloisShape};

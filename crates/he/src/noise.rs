@@ -46,6 +46,13 @@
 //! and switching act on the view. Hence for two weight tensors that agree in what the client may know, statistical
 //! distance at most twice that (beside RLWE); [`prove`] requires 2^-40.
 //!
+//! **Cut requests** ([`CutBody`](crate::CutBody)) without t low bits add the errors of these bits to e: functions of the
+//! bodies, which nobody without s can tell from uniform ones. Whether their sum with the weights exceeds a bound, and what
+//! it contributes to the distance, can be computed from bodies and weights alone; so both are, but for the advantage
+//! against RLWE, what they are for uniform bodies: independent errors uniform on an interval of width 2^t (up to 2^t / q),
+//! sub-Gaussian with parameter 4^t / 12, with mean -1/2 at most. This adds 4^t / 12 W_2^2 to the parameter of N, and
+//! W_1 / 2 + 2^t W_2 / sqrt(12) to M.
+//!
 //! **Packing** ([`pack`](mod@crate::pack)) with k levels leaves message, noise and flood as they are and adds the noise
 //! of key switches. The one at level t has coefficients `sum_i (d_i e_i)`, with digits |d_i| <= p_i / 2 that depend
 //! on the uniform halves of requests and keys and on u, w and e_1, but on no body of anything, hence not on the
@@ -96,6 +103,8 @@ pub struct LayerProof {
     pub input: LayerInput,
     /// Levels of packing, 0 for none.
     pub levels: u32,
+    /// Low bits that its requests come without.
+    pub dropped: u32,
     /// How it is flooded and switched.
     pub spec: ReplySpec,
     /// log2 of M, the bound on the root of the mean square of the noise.
@@ -125,18 +134,30 @@ pub fn prove(layers: &[(&Params, LayerInput)]) -> Result<Proof, HeError> {
     prove_packed(&layers.iter().map(|&(params, input)| (params, input, 0)).collect::<Vec<_>>())
 }
 
-/// As [`prove`], for layers whose responses are [packed](mod@crate::pack) with up to so many levels (0: not packed).
+/// As [`prove`], for layers whose responses are packed with so many levels.
+///
+/// # Errors
+/// As [`prove_cut`].
+pub fn prove_packed(layers: &[(&Params, LayerInput, u32)]) -> Result<Proof, HeError> {
+    prove_cut(layers, 0)
+}
+
+/// As [`prove`], for layers whose responses are [packed](mod@crate::pack) with up to so many levels (0: not packed), and whose
+/// requests come without their `dropped` lowest bits wherever parameters [allow it](Params::can_cut).
 ///
 /// # Errors
 /// Those of [`prove`], and [`HeError::Levels`] for more than log2 n levels.
-pub fn prove_packed(layers: &[(&Params, LayerInput, u32)]) -> Result<Proof, HeError> {
+pub fn prove_cut(layers: &[(&Params, LayerInput, u32)], dropped: u32) -> Result<Proof, HeError> {
     let total = layers.iter().map(|(_, layer, _)| layer.coefficients as f64).sum::<f64>().max(1.0);
     // tail^2 = 2 ln(4 C / target), the target half of what is allowed.
     let tail = (2.0 * ((4.0 * total).ln() + (1.0 - LOG2_FAILURE) * std::f64::consts::LN_2)).sqrt();
     let layers = layers
         .iter()
         .enumerate()
-        .map(|(index, (params, input, levels))| prove_layer(params, index, *input, *levels, tail))
+        .map(|(index, (params, input, levels))| {
+            let dropped = if params.can_cut() { dropped } else { 0 };
+            prove_layer(params, index, *input, *levels, dropped, tail)
+        })
         .collect::<Result<Vec<_>, _>>()?;
     let sum = |term: fn(&LayerProof) -> f64| layers.iter().map(|l| term(l).exp2()).sum::<f64>();
     let log2_distance = sum(|l| 2.0 * l.log2_distance).log2() / 2.0;
@@ -161,6 +182,7 @@ fn prove_layer(
     layer: usize,
     input: LayerInput,
     levels: u32,
+    dropped: u32,
     tail: f64,
 ) -> Result<LayerProof, HeError> {
     check_levels(params, levels)?;
@@ -179,8 +201,10 @@ fn prove_layer(
         .ok_or(HeError::GuardBits { layer, bits })?;
 
     // The noise before switching, in units of q.
-    let mean = w1 * (-f64::from(bits + 1)).exp2() + 1.0;
-    let parameter = (CBD_VARIANCE + 0.25) * w2 * w2 + CBD_VARIANCE * (2.0 * n + 1.0);
+    let (cut, cut_mean) =
+        if dropped == 0 { (0.0, 0.0) } else { ((2.0 * f64::from(dropped)).exp2() / 12.0, 0.5) };
+    let mean = w1 * ((-f64::from(bits + 1)).exp2() + cut_mean) + 1.0;
+    let parameter = (CBD_VARIANCE + 0.25 + cut) * w2 * w2 + CBD_VARIANCE * (2.0 * n + 1.0);
     let spread = (parameter + packing_noise(params, levels)).sqrt();
     let unit = params.log2_q() - f64::from(bits + guard);
     let room = f64::from(guard - 1).exp2() - rounding - fixed_point(guard);
@@ -198,13 +222,14 @@ fn prove_layer(
     let body_guard = (1..guard).find(|&body_guard| log_flood(body_guard) >= widest).unwrap_or(guard);
 
     let fresh = (CBD_VARIANCE * (4.0 * n / 3.0 + 1.0)).sqrt();
-    let noise = (CBD_VARIANCE + 1.0 / 6.0).sqrt() * w2 + mean + fresh;
+    let noise = ((CBD_VARIANCE + 1.0 / 6.0).sqrt() + cut.sqrt()) * w2 + mean + fresh;
     let count = (coefficients as f64).log2();
     Ok(LayerProof {
         degree: params.degree(),
         log2_q: params.log2_q(),
         input,
         levels,
+        dropped,
         spec: ReplySpec::new(ring, guard, body_guard, widest as u32),
         log2_noise: noise.log2(),
         log2_distance: 1.0 + ((7.0_f64 / 3.0).log2() + count) / 2.0 + noise.log2() - widest,

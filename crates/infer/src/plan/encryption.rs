@@ -130,6 +130,7 @@ fn assemble(
             stack: demand.stack,
             packing,
             weights: demand.weights,
+            dropped: proof.dropped,
             spec: proof.spec,
         })
         .collect()

@@ -5,24 +5,24 @@
 //! "Delphi", USENIX Security 2020, section 4.1.1, with the encryption of Cheetah, section 3).
 //!
 //! Offline, all layers of a network and several inferences at once ([`Stack`](crate::plan::Stack)), one round:
-//! 1. client -> server: a seed, then the bodies of Enc(r), packed by [`Packing`](crate::packing::Packing).
+//! 1. client -> server: a seed, then the bodies of Enc(r), packed by [`Interleaved`](crate::packing::Interleaved),
+//!    without low bits that carry noise only.
 //! 2. server -> client: for every output polynomial the sum of products with the weights, re-randomised by a fresh
 //!    encryption of zero, flooded, masked by s and switched to a small modulus; only the coefficients that hold
 //!    results. Where the plan merges responses ([`Interleaved`](crate::packing::Interleaved)), 2^k of them share a
 //!    ciphertext, by the client's Galois keys ([`phineus_he::pack`]).
 //!
-//! Cost per layer: `inputs` requests of n log2 q bits up, `outputs` / 2^k ciphertexts of n (l + g) bits and the results
+//! Cost per layer: `inputs` requests of n (log2 q - dropped) bits up, `outputs` / 2^k ciphertexts of n (l + g) bits and the results
 //! down; `outputs` key switches where k > 0.
 //!
 //! Security: semi-honest. The server sees RLWE ciphertexts and, online, a uniformly masked input. The client sees
 //! ciphertexts that are independent of M up to 2^-40 (see `phineus_he::noise`), and c, uniform because s is.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use phineus_he::{
-    Accumulator, Ciphertext, Encryptor, Eval, Expander, HeError, Layout, Masked, Params, Poly, Response,
-    ResponseShape, SecretKey, pack, respond,
+    Accumulator, Ciphertext, CutBody, CutShape, Encryptor, Eval, Expander, HeError, Layout, Masked, Poly,
+    Response, ResponseShape, SecretKey, pack, respond,
 };
 use phineus_kernel::prg::Prg;
 use phineus_kernel::wire::Wire;
@@ -113,8 +113,7 @@ pub(crate) async fn server(
     let mut costs = Vec::new();
     for layer in linear.layers() {
         // 1. Requests.
-        let params = &plan.rings()[layer.ring];
-        let requests = receive_requests(channel, layer, params).await?;
+        let requests = receive_requests(channel, plan, layer).await?;
         let inputs = compute(|| respond::Inputs::new(&layer.packing, &requests));
         drop(requests);
         // 2. Responses, block by block of outputs that share their weights.
@@ -149,7 +148,8 @@ async fn send_requests(
     let mut stream = Encryptor::new(key, rng);
     tx.send_bytes(SEED, &stream.seed()).await?;
     let ring = layer.spec.ring();
-    let n = plan.rings()[layer.ring].degree();
+    let n = key.params().degree();
+    let cut = cut_shape(plan, layer);
     let indices: Vec<usize> = (0..layer.packing.inputs()).collect();
     for batch in indices.chunks(BATCH) {
         let slots: Vec<_> = batch.iter().map(|i| (*i, stream.slot(), Prg::from_generator(rng))).collect();
@@ -157,13 +157,16 @@ async fn send_requests(
             let encrypt = |(i, slot, mut rng): (usize, phineus_he::Slot<'_>, Prg)| {
                 let mut plain = Zeroizing::new(vec![0; n]);
                 layer.packing.pack_input(i, input, &mut plain);
-                slot.encrypt(&plain, ring, &mut rng)
+                let mut bytes = Vec::new();
+                match &cut {
+                    Some(cut) => slot.encrypt_cut(&plain, ring, cut, &mut rng).encode(&mut bytes),
+                    None => slot.encrypt(&plain, ring, &mut rng).encode(&mut bytes),
+                }
+                bytes
             };
-            slots.into_par_iter().map(encrypt).collect::<Vec<Poly<Eval>>>()
+            slots.into_par_iter().map(encrypt).collect::<Vec<Vec<u8>>>()
         });
-        let mut bytes = Vec::new();
-        bodies.iter().for_each(|body| body.encode(&mut bytes));
-        tx.send_bytes(REQUESTS, &bytes).await?;
+        tx.send_bytes(REQUESTS, &bodies.concat()).await?;
     }
     tx.flush(REQUESTS).await?;
     Ok(())
@@ -171,19 +174,26 @@ async fn send_requests(
 
 async fn receive_requests(
     channel: &mut Channel<Server>,
+    plan: &Plan,
     layer: &LinearLayer,
-    params: &Arc<Params>,
 ) -> Result<Vec<Ciphertext>, ProtocolError> {
+    let params = &plan.rings()[layer.ring];
+    let cut = cut_shape(plan, layer);
     let mut seed = [0; 32];
     seed.copy_from_slice(&channel.recv_bytes(SEED, 32).await?);
     let mut stream = Expander::new(seed);
-    let each = Poly::<Eval>::wire_len(params);
+    let each = request_len(plan, layer);
     let mut requests = Vec::with_capacity(layer.packing.inputs());
     while requests.len() < layer.packing.inputs() {
         let count = BATCH.min(layer.packing.inputs() - requests.len());
         let bytes = channel.recv_bytes(REQUESTS, count * each).await?;
-        for body in bytes.chunks_exact(each) {
-            requests.push(stream.next(Poly::decode(body, params).map_err(phineus_net::ChannelError::from)?));
+        let decode = |body: &[u8]| match &cut {
+            Some(cut) => CutBody::decode(body, cut).map(CutBody::into_body),
+            None => Poly::decode(body, params),
+        };
+        let bodies = compute(|| bytes.par_chunks_exact(each).map(decode).collect::<Result<Vec<_>, _>>());
+        for body in bodies.map_err(phineus_net::ChannelError::from)? {
+            requests.push(stream.next(body));
         }
     }
     Ok(requests)
@@ -335,7 +345,7 @@ fn decrypt(
 /// Bytes that a layer moves offline, as the client counts them.
 pub(crate) fn predict(plan: &Plan, layer: &LinearLayer) -> Traffic {
     let packing = &layer.packing;
-    let requests = packing.inputs() * Poly::<Eval>::wire_len(&plan.rings()[layer.ring]);
+    let requests = packing.inputs() * request_len(plan, layer);
     let response = |coefficients| Response::wire_len(&response_shape(plan, layer, coefficients));
     // A plan whose layers have no layout does not exist.
     let merged = if packing.merge_levels() > 0 { layer.layout().ok() } else { None };
@@ -374,6 +384,17 @@ impl LinearLayer {
             .collect();
         Layout::new(self.packing.degree(), &positions, self.packing.levels())
     }
+}
+
+/// How requests are cut, if they are.
+fn cut_shape(plan: &Plan, layer: &LinearLayer) -> Option<CutShape> {
+    CutShape::new(&plan.rings()[layer.ring], layer.dropped)
+}
+
+/// Bytes of one request.
+fn request_len(plan: &Plan, layer: &LinearLayer) -> usize {
+    let whole = || Poly::<Eval>::wire_len(&plan.rings()[layer.ring]);
+    cut_shape(plan, layer).map_or_else(whole, |cut| CutBody::wire_len(&cut))
 }
 
 fn response_shape(plan: &Plan, layer: &LinearLayer, coefficients: usize) -> ResponseShape {

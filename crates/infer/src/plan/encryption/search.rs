@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use phineus_he::noise::{self, Proof};
-use phineus_he::{HeError, Params};
+use phineus_he::{HeError, MOST_DROPPED, Params};
 use phineus_model::graph::Conv;
 
 use super::MOST_LEVELS;
@@ -76,6 +76,9 @@ impl<'s> Search<'s> {
                 .collect();
             match noise::prove_packed(&inputs) {
                 Ok(proof) => {
+                    // What the proof has left is spent on shorter requests: the fewer bits, the louder.
+                    let cut = (1..=MOST_DROPPED).rev().find_map(|bits| noise::prove_cut(&inputs, bits).ok());
+                    let proof = cut.unwrap_or(proof);
                     let rungs = standings.iter().map(|standing| standing.rung).collect();
                     let packings = packings.into_iter().cloned().collect();
                     return Ok(Found { rungs, packings, proof });
