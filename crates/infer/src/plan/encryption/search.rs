@@ -203,12 +203,13 @@ fn cheapest(prices: &Prices) -> usize {
 }
 
 impl Found {
-    /// Bytes of all transformed weights.
+    /// Bytes of all transformed weights that are worth keeping: eight polynomials in X^8 share a transform.
     pub(super) fn weight_bytes(&self, ladder: &[Arc<Params>]) -> usize {
         let bytes = |(packing, rung): (&Interleaved, &usize)| {
             packing.weight_polys() * ladder[*rung].degree() * ladder[*rung].limbs() * size_of::<u64>()
         };
-        self.packings.iter().zip(&self.rungs).map(bytes).sum()
+        let packings = self.packings.iter().zip(&self.rungs);
+        packings.filter(|(packing, _)| !packing.octets()).map(bytes).sum()
     }
 }
 
