@@ -36,17 +36,25 @@ impl Seed {
     /// Uniform ring words: the client's mask of the value of `node`, or the server's mask of a linear layer.
     #[must_use]
     pub(crate) fn mask(&self, node: usize, bits: u32, len: usize) -> Vec<u32> {
-        let mut words = vec![0; len];
-        Prg::from_seed32(&self.derive(b"mask", node)).fill_u32(bits, &mut words);
-        words
+        self.words(b"mask", node, bits, len)
     }
 
     /// Uniform ring words: the client's mask of the maxima of layer `node`, between two comparisons.
     #[must_use]
     pub(crate) fn pool(&self, node: usize, bits: u32, len: usize) -> Vec<u32> {
-        let mut words = vec![0; len];
-        Prg::from_seed32(&self.derive(b"pool", node)).fill_u32(bits, &mut words);
-        words
+        self.words(b"pool", node, bits, len)
+    }
+
+    /// Uniform ring words: the client's mask of the argument of the polynomial of layer `node`.
+    #[must_use]
+    pub(crate) fn argument(&self, node: usize, bits: u32, len: usize) -> Vec<u32> {
+        self.words(b"argument", node, bits, len)
+    }
+
+    /// Uniform ring words: the client's mask of the polynomial of layer `node`, before its rescale.
+    #[must_use]
+    pub(crate) fn polynomial(&self, node: usize, bits: u32, len: usize) -> Vec<u32> {
+        self.words(b"polynomial", node, bits, len)
     }
 
     /// Seed of the garbler's input labels of layer `node`.
@@ -61,6 +69,12 @@ impl Seed {
     #[must_use]
     pub(crate) fn pads(&self, node: usize) -> Prg {
         Prg::from_seed32(&self.derive(b"pads", node))
+    }
+
+    fn words(&self, purpose: &[u8], node: usize, bits: u32, len: usize) -> Vec<u32> {
+        let mut words = vec![0; len];
+        Prg::from_seed32(&self.derive(purpose, node)).fill_u32(bits, &mut words);
+        words
     }
 
     fn derive(&self, purpose: &[u8], node: usize) -> [u8; 32] {

@@ -34,7 +34,7 @@ pub use encryption::LinearPlan;
 pub use nonlinear::{GarbledLayer, NonLinear};
 pub use offer::{NotOffered, Offer, Wishes};
 pub use options::{Engine, Link, Options, Rounding, Transfers, UnknownName};
-pub use ot::OtLayer;
+pub use ot::{OtLayer, Polynomial};
 pub use stack::Stack;
 
 /// Why a model has no private plan.

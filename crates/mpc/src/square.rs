@@ -34,7 +34,7 @@ use zeroize::Zeroizing;
 
 use crate::compare::CompareError;
 use crate::compare::planes::{column, lanes};
-use crate::compare::relu::{Cost, Traffic};
+use crate::compare::relu::{Cost, Hop, Traffic};
 use crate::rot;
 use crate::rot::columns::{Down, Up};
 
@@ -123,6 +123,11 @@ impl Square {
     fn correction_bytes(&self, n: usize) -> usize {
         self.corrections().map(|(_, bits)| packed_len(n, bits)).sum()
     }
+
+    /// Bytes of `d` for `n` elements.
+    fn difference_bytes(&self, n: usize) -> usize {
+        packed_len(n, self.cross_bits)
+    }
 }
 
 /// Cost of a layer of `n` elements; offline with SoftSpoken OT, as in [`Cost::offline`].
@@ -138,7 +143,7 @@ pub fn cost(square: &Square, n: usize) -> Cost {
             hops: 2 * crosses,
         },
         online: Traffic {
-            server_to_client: crosses * message(packed_len(n, square.cross_bits)),
+            server_to_client: crosses * message(square.difference_bytes(n)),
             client_to_server: message(packed_len(n, square.spec.out_bits)),
             hops: crosses + 1,
         },
@@ -151,6 +156,20 @@ pub fn cost(square: &Square, n: usize) -> Cost {
 #[must_use]
 pub fn extensions(square: &Square, n: usize) -> Vec<usize> {
     rot::columns::extensions(square.cross_bits as usize, n)
+}
+
+/// Payload of the server's message offline, if there is one.
+#[must_use]
+pub fn offline_bytes(square: &Square, n: usize) -> Option<usize> {
+    (square.cross_bits > 0).then(|| square.correction_bytes(n))
+}
+
+/// The messages of the online phase of `n` elements, in their order.
+#[must_use]
+pub fn hops(square: &Square, n: usize) -> Vec<Hop> {
+    let difference = (square.cross_bits > 0).then(|| Hop::ToClient(square.difference_bytes(n)));
+    let result = Hop::ToServer(packed_len(n, square.spec.out_bits));
+    difference.into_iter().chain([result]).collect()
 }
 
 /// What the server has between its two halves of the offline phase.
@@ -323,7 +342,7 @@ pub async fn online_client<R: Role>(
     let ClientMaterial { share } = material;
     // 3. y - a.
     let difference: Vec<u32> = if square.cross_bits > 0 {
-        let bytes = channel.recv_bytes(DIFFERENCE, packed_len(n, square.cross_bits)).await?;
+        let bytes = channel.recv_bytes(DIFFERENCE, square.difference_bytes(n)).await?;
         unpack(DIFFERENCE.name(), &bytes, n, square.cross_bits)?
     } else {
         vec![0; n]

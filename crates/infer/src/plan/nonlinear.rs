@@ -104,10 +104,7 @@ impl NonLinear {
     pub(super) fn transfers(&self) -> [usize; 2] {
         match self {
             Self::ServerGarbles(layer) => [layer.evaluator_bits(), 0],
-            Self::Ot(layer) => layer
-                .runs()
-                .map(|run| layer.transfers(run.len()))
-                .fold([0; 2], |[a, b], [down, up]| [a + down, b + up]),
+            Self::Ot(layer) => layer.all_transfers(),
             Self::ClientGarbles(layer) => [0, layer.evaluator_bits()],
         }
     }
@@ -127,7 +124,10 @@ impl NonLinear {
     /// Everything that determines the layer's messages, for the plan's digest.
     pub(super) fn describe(&self) -> String {
         match self {
-            Self::Ot(layer) => format!("ot {} {} {:?}", layer.instances, layer.window, layer.relu.spec()),
+            Self::Ot(layer) => {
+                let polynomial = layer.polynomial.as_ref().map(|p| (p.square.spec(), p.relu.spec()));
+                format!("ot {} {} {:?} {polynomial:?}", layer.instances, layer.window, layer.relu.spec())
+            }
             Self::ServerGarbles(layer) => format!("gc {}", layer.describe()),
             Self::ClientGarbles(layer) => format!("cg {}", layer.describe()),
         }

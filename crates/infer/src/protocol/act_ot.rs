@@ -4,7 +4,8 @@
 //! are known offline; the server gets `f(acc) - r'`.
 //!
 //! Method: `phineus_mpc::compare`. Where f has windows, a tree of maxima comes first; its result is shared under a mask
-//! that the client draws offline, so that the rescale behind it is prepared offline as well.
+//! that the client draws offline, so that the rescale behind it is prepared offline as well. A polynomial behind the
+//! rescale follows in the same way (`act_square`).
 //!
 //! Offline, for as many layers at a time as [`GROUP_OTS`] transfers allow, so that they share one round trip:
 //! 1. client -> server: the choices of all transfers, among them the bits of c.
@@ -28,6 +29,7 @@ use crate::ProtocolError;
 use crate::clock::{Clock, Side};
 use crate::masks::Seed;
 use crate::plan::OtLayer;
+use crate::protocol::act_square;
 use crate::protocol::script::{Script, Way};
 use crate::report::Cost;
 
@@ -46,12 +48,16 @@ struct Part {
 impl OtLayer {
     /// What the client keeps.
     pub(crate) fn client_bytes(&self) -> usize {
-        self.runs().map(|run| self.client_lengths(run.len()).iter().sum::<usize>()).sum()
+        let polynomial = |n| self.polynomial.iter().flat_map(move |p| p.client_lengths(n));
+        let of = |n| self.client_lengths(n).into_iter().chain(polynomial(n)).sum::<usize>();
+        self.runs().map(|run| of(run.len())).sum()
     }
 
     /// What the server keeps.
     pub(crate) fn server_bytes(&self) -> usize {
-        self.runs().map(|run| self.server_lengths(run.len()).iter().sum::<usize>()).sum()
+        let polynomial = |n| self.polynomial.iter().flat_map(move |p| p.server_lengths(n));
+        let of = |n| self.server_lengths(n).into_iter().chain(polynomial(n)).sum::<usize>();
+        self.runs().map(|run| of(run.len())).sum()
     }
 
     /// Of a run: its share of the input, material of the maxima, material of the rescale.
@@ -101,12 +107,20 @@ pub(crate) async fn prepare_client(
             let mask = layer.mask_of_maxima(seed);
             let compared = if layer.max.is_some() { &mask[part.instances.clone()] } else { &c };
             let rescale = relu::begin_client(channel, &layer.relu, compared, receive, rng).await?;
-            pending.push((c, maxima, rescale));
+            let polynomial = match &layer.polynomial {
+                Some(polynomial) => {
+                    let masks = act_square::Masks::new(layer, seed);
+                    let run = part.instances.clone();
+                    Some(act_square::begin_client(channel, polynomial, &masks, run, receive, rng).await?)
+                }
+                None => None,
+            };
+            pending.push((c, maxima, rescale, polynomial));
             done[part.layer].1 += clock.lap(channel.traffic());
         }
         channel.flush().await?;
         // 2. Shared bits and the server's choices.
-        for (part, (c, maxima, rescale)) in group.iter().zip(pending) {
+        for (part, (c, maxima, rescale, polynomial)) in group.iter().zip(pending) {
             let (layer, (record, cost)) = (layers[part.layer], &mut done[part.layer]);
             pack(&c, layer.in_bits, record);
             if let Some((max, maxima)) = layer.max.as_ref().zip(maxima) {
@@ -115,6 +129,9 @@ pub(crate) async fn prepare_client(
             }
             let material = relu::finish_client(channel, &layer.relu, rescale, send).await?;
             record.extend_from_slice(&Zeroizing::new(material.to_bytes(&layer.relu)));
+            if let Some((polynomial, pending)) = layer.polynomial.as_ref().zip(polynomial) {
+                act_square::finish_client(channel, polynomial, pending, send, record).await?;
+            }
             *cost += clock.lap(channel.traffic());
         }
     }
@@ -142,11 +159,16 @@ pub(crate) async fn prepare_server(
                 Some(max) => Some(max::begin_server(channel, max, n, send, rng).await?),
                 None => None,
             };
-            pending.push((maxima, relu::begin_server(channel, &layer.relu, n, send, rng).await?));
+            let rescale = relu::begin_server(channel, &layer.relu, n, send, rng).await?;
+            let polynomial = match &layer.polynomial {
+                Some(polynomial) => Some(act_square::begin_server(channel, polynomial, n, send, rng).await?),
+                None => None,
+            };
+            pending.push((maxima, rescale, polynomial));
             done[part.layer].1 += clock.lap(channel.traffic());
         }
         // 2. Shared bits and the server's choices.
-        for (part, (maxima, rescale)) in group.iter().zip(pending) {
+        for (part, (maxima, rescale, polynomial)) in group.iter().zip(pending) {
             let (layer, (record, cost)) = (layers[part.layer], &mut done[part.layer]);
             if let Some((max, maxima)) = layer.max.as_ref().zip(maxima) {
                 let material = max::finish_server(channel, max, maxima, receive).await?;
@@ -154,6 +176,9 @@ pub(crate) async fn prepare_server(
             }
             let material = relu::finish_server(channel, &layer.relu, rescale, receive).await?;
             record.extend_from_slice(&Zeroizing::new(material.to_bytes(&layer.relu)));
+            if let Some((polynomial, pending)) = layer.polynomial.as_ref().zip(polynomial) {
+                act_square::finish_server(channel, polynomial, pending, receive, record).await?;
+            }
             *cost += clock.lap(channel.traffic());
         }
         channel.flush().await?;
@@ -171,6 +196,7 @@ pub(crate) async fn client(
 ) -> Result<(), ProtocolError> {
     let mut rest = record;
     let mask_of_maxima = layer.mask_of_maxima(seed);
+    let masks = act_square::Masks::new(layer, seed);
     for run in layer.runs() {
         let n = run.len();
         let [share, maxima, rescale] = layer.client_lengths(n).map(|len| take(&mut rest, len));
@@ -182,7 +208,12 @@ pub(crate) async fn client(
             c = Zeroizing::new(r.to_vec());
         }
         let material = relu::ClientMaterial::from_bytes(&layer.relu, n, rescale).map_err(stored)?;
-        relu::online_client(channel, &layer.relu, material, &c, &mask[run]).await?;
+        let Some(polynomial) = &layer.polynomial else {
+            relu::online_client(channel, &layer.relu, material, &c, &mask[run]).await?;
+            continue;
+        };
+        relu::online_client(channel, &layer.relu, material, &c, &masks.argument[run.clone()]).await?;
+        act_square::client(channel, polynomial, &mut rest, &masks, run.clone(), &mask[run]).await?;
     }
     Ok(())
 }
@@ -205,7 +236,11 @@ pub(crate) async fn server(
             y = max::online_server(channel, max, material, &y).await?;
         }
         let material = relu::ServerMaterial::from_bytes(&layer.relu, n, rescale).map_err(stored)?;
-        shares.extend(relu::online_server(channel, &layer.relu, material, &y).await?);
+        let mut share = relu::online_server(channel, &layer.relu, material, &y).await?;
+        if let Some(polynomial) = &layer.polynomial {
+            share = act_square::server(channel, polynomial, &mut rest, &share).await?;
+        }
+        shares.extend(share);
     }
     Ok(shares)
 }
@@ -216,17 +251,17 @@ pub(crate) fn predict_offline(layers: &[&OtLayer], script: &mut Script) -> Vec<C
     for group in groups(layers) {
         // 1. Choices.
         for part in &group {
-            for (relu, n) in layers[part.layer].stages(part.instances.len()) {
-                let [sizes, _] = relu::extensions(relu, n);
+            for (stage, n) in layers[part.layer].stages(part.instances.len()) {
+                let [sizes, _] = stage.extensions(n);
                 sizes.into_iter().for_each(|n| script.extend(Way::Down, n));
             }
             costs[part.layer] += script.lap();
         }
         // 2. Shared bits and the server's choices.
         for part in &group {
-            for (relu, n) in layers[part.layer].stages(part.instances.len()) {
-                script.down(relu::shared_bytes(relu, n));
-                let [_, sizes] = relu::extensions(relu, n);
+            for (stage, n) in layers[part.layer].stages(part.instances.len()) {
+                stage.offline_bytes(n).into_iter().for_each(|len| script.down(len));
+                let [_, sizes] = stage.extensions(n);
                 sizes.into_iter().for_each(|n| script.extend(Way::Up, n));
             }
             costs[part.layer] += script.lap();
@@ -238,7 +273,7 @@ pub(crate) fn predict_offline(layers: &[&OtLayer], script: &mut Script) -> Vec<C
 /// Enters the online phase of a layer.
 pub(crate) fn predict_online(layer: &OtLayer, script: &mut Script) {
     for run in layer.runs() {
-        for hop in layer.stages(run.len()).flat_map(|(relu, n)| relu::hops(relu, n)) {
+        for hop in layer.stages(run.len()).flat_map(|(stage, n)| stage.hops(n)) {
             match hop {
                 relu::Hop::ToClient(len) => script.down(len),
                 relu::Hop::ToServer(len) => script.up(len),
@@ -278,13 +313,13 @@ fn with_room(bytes: usize) -> Result<Record, ProtocolError> {
 }
 
 /// The first `len` bytes; all there are if fewer, which no material accepts.
-fn take<'b>(rest: &mut &'b [u8], len: usize) -> &'b [u8] {
+pub(super) fn take<'b>(rest: &mut &'b [u8], len: usize) -> &'b [u8] {
     let (head, tail) = rest.split_at(len.min(rest.len()));
     *rest = tail;
     head
 }
 
 /// Bytes of this party's own store that are no material.
-fn stored(_: phineus_kernel::wire::PeerMisbehaved) -> ProtocolError {
+pub(super) fn stored(_: phineus_kernel::wire::PeerMisbehaved) -> ProtocolError {
     ProtocolError::Material
 }

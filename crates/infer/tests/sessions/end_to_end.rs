@@ -79,6 +79,19 @@ fn assert_as_foretold(plan: &Plan, stock: [usize; 2], report: &Report, session_o
 
 /// Runs `inputs` inferences in a session and compares everything.
 pub(crate) async fn assert_exact(session: &mut Session, model: &Model, seeds: impl Iterator<Item = u64>) {
+    let name = &model.name;
+    let exact =
+        |x: &[i32], values: &[i64]| assert_eq!(values, reference::run(model, x).unwrap(), "{name}, {x:?}");
+    assert_results(session, model, seeds, exact).await;
+}
+
+/// Runs inferences in a session, and compares everything but the results, which `check` gets with their input.
+pub(crate) async fn assert_results(
+    session: &mut Session,
+    model: &Model,
+    seeds: impl Iterator<Item = u64>,
+    mut check: impl FnMut(&[i32], &[i64]),
+) {
     let plan = session.plan().clone();
     let mut total = session.traffic();
     for (i, seed) in seeds.enumerate() {
@@ -87,7 +100,7 @@ pub(crate) async fn assert_exact(session: &mut Session, model: &Model, seeds: im
         let prepared = session.prepare().await.unwrap();
         let stored = prepared.to_bytes().len() as u64;
         let inference = session.infer(prepared, &x).await.unwrap();
-        assert_eq!(inference.values, reference::run(model, &x).unwrap(), "{}, input {seed}", model.name);
+        check(&x, &inference.values);
         let report = inference.report;
         let extra = if i == 0 { first_offline(&plan) } else { later_offline(&plan) };
         assert_as_foretold(&plan, stock, &report, extra);

@@ -13,4 +13,5 @@ mod links;
 mod nets;
 mod party;
 mod sim_disk;
+mod stochastic;
 mod stored;

@@ -2,7 +2,7 @@
 
 use phineus_model::fixed::{Model, Preprocess, Reveal};
 use phineus_model::float::{Builder, Graph, Head, Op};
-use phineus_model::graph::{Conv, NodeId, Window};
+use phineus_model::graph::{Conv, Mask, NodeId, Window};
 use phineus_model::quantize::{Options, quantize};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -34,7 +34,7 @@ impl Net {
     }
 
     /// A convolution of `x` with the shape of `like`, whose input image follows from `x`.
-    fn conv(&mut self, x: NodeId, like: Conv) -> NodeId {
+    pub(crate) fn conv(&mut self, x: NodeId, like: Conv) -> NodeId {
         let &[channels, h, w] = &self.builder.nodes()[x].shape[..] else { panic!("no image") };
         self.linear(x, Conv { in_channels: channels, input: [h, w], ..like })
     }
@@ -52,6 +52,14 @@ impl Net {
         self.linear(flat, Conv::dense(len, outputs))
     }
 
+    /// A dense layer that multiplies by one weight: its outputs tell all its inputs.
+    pub(crate) fn reveal(&mut self, x: NodeId) -> NodeId {
+        let len = self.builder.nodes()[x].len();
+        let flat = self.builder.reshape("all", x, &[len]).unwrap();
+        let weights = (0..len * len).map(|i| if i % (len + 1) == 0 { 1.0 } else { 0.0 }).collect();
+        self.push(Op::Linear { conv: Conv::dense(len, len), weights, bias: vec![0.0; len] }, &[flat])
+    }
+
     pub(crate) fn relu(&mut self, x: NodeId) -> NodeId {
         self.push(Op::Clip { lo: 0.0, hi: f32::INFINITY }, &[x])
     }
@@ -62,11 +70,11 @@ impl Net {
 }
 
 /// A square kernel with padding that keeps the image at stride 1.
-fn same(out_channels: usize, kernel: usize) -> Conv {
+pub(crate) fn same(out_channels: usize, kernel: usize) -> Conv {
     Conv { kernel: [kernel; 2], pads: [kernel / 2; 4], ..Conv::dense(1, out_channels) }
 }
 
-fn window(kernel: usize, stride: usize, pad: usize) -> Window {
+pub(crate) fn window(kernel: usize, stride: usize, pad: usize) -> Window {
     Window { kernel: [kernel; 2], stride: [stride; 2], pads: [pad; 4], ceil: false }
 }
 
@@ -178,6 +186,18 @@ pub(crate) fn patterns() -> Vec<Model> {
         let x = net.push(Op::Poly { coefficients: vec![0.0, 0.0, 1.0] }, &[x]);
         let x = net.conv(x, Conv { stride: [2, 2], ..same(3, 3) });
         let x = net.push(Op::Poly { coefficients: vec![0.25, 0.5, 0.125] }, &[x]);
+        net.dense(x, 4)
+    });
+    add("activations by element", &[1, 6, 6], &plain, |net| {
+        let mask =
+            |len: usize| Op::Where { mask: Mask::new(&(0..len).map(|i| i % 3 == 1).collect::<Vec<_>>()) };
+        let x = net.conv(0, same(3, 3));
+        let rectified = net.relu(x);
+        let x = net.push(mask(108), &[rectified, x]);
+        let x = net.conv(x, same(2, 3));
+        let rectified = net.relu(x);
+        let parabola = net.push(Op::Poly { coefficients: vec![0.25, 0.5, 0.125] }, &[x]);
+        let x = net.push(mask(72), &[parabola, rectified]);
         net.dense(x, 4)
     });
     add("signed rescale", &[3, 5, 5], &plain, |net| {

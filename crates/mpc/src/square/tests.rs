@@ -165,6 +165,11 @@ fn bits_that_count() {
     assert_eq!(per(cost.offline.server_to_client, 1), 120);
     assert_eq!(per(cost.online.server_to_client + cost.online.client_to_server, 2), 33);
     assert_eq!((cost.offline.hops, cost.online.hops), (2, 2));
+    let square = Square::new(spec(1, 0, 0, 17)).unwrap();
+    assert_eq!(hops(&square, 80), [Hop::ToClient(160), Hop::ToServer(170)]);
+    assert_eq!(offline_bytes(&square, 80), Some(1200));
+    let line = Square::new(spec(0, 3, 0, 17)).unwrap();
+    assert_eq!((hops(&line, 80), offline_bytes(&line, 80)), (vec![Hop::ToServer(170)], None));
     for out_bits in [0, 33] {
         let error = Square::new(spec(1, 0, 0, out_bits)).unwrap_err();
         assert!(matches!(error, CompareError::Unsupported { what: "out_bits", .. }), "{error}");
