@@ -38,6 +38,8 @@ enum Command {
     Check(command::check::Arguments),
     /// Turn an ONNX model into integers, prove ring widths and parameters, and write a .phn file.
     Compile(command::compile::Arguments),
+    /// Show how every activation can be run over a link, at which cost, and which way is taken.
+    Plan(command::plan::Arguments),
     /// Serve compiled models.
     Serve(command::serve::Arguments),
     /// Fill the pool of pre-computes.
@@ -71,6 +73,7 @@ fn main() -> ExitCode {
         Command::Demo(arguments) => runtime.block_on(command::demo::run(arguments)),
         Command::Check(arguments) => command::check::run(&arguments),
         Command::Compile(arguments) => command::compile::run(&arguments),
+        Command::Plan(arguments) => command::plan::run(&arguments),
         Command::Serve(arguments) => runtime.block_on(command::serve::run(arguments)),
         Command::Prepare(arguments) => runtime.block_on(command::prepare::run(arguments)),
         Command::Infer(arguments) => runtime.block_on(command::infer::run(arguments)),

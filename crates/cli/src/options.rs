@@ -7,7 +7,7 @@ use tokio::process::Command;
 /// Of commands that are both parties, or that only plan.
 #[derive(clap::Args, Debug, Clone)]
 pub(crate) struct PlanFlags {
-    /// What runs the non-linear layers: delphi, client-garbler, ot.
+    /// What runs the non-linear layers: delphi, client-garbler, ot, auto.
     #[arg(long, default_value_t)]
     engine: Engine,
     /// exact, or stochastic: off by at most one unit per rescale.
@@ -63,7 +63,7 @@ impl PlanFlags {
 /// Of a server.
 #[derive(clap::Args, Debug, Clone)]
 pub(crate) struct OfferFlags {
-    /// Engines that clients may choose from, the default one first: delphi, client-garbler, ot. All by default.
+    /// Engines that clients may choose from, the default one first: delphi, client-garbler, ot, auto. All by default.
     #[arg(long, value_delimiter = ',')]
     engine: Vec<Engine>,
     /// Roundings that clients may choose from: exact, stochastic. Exact alone by default.
@@ -99,7 +99,7 @@ impl OfferFlags {
 /// Of a client.
 #[derive(clap::Args, Debug, Clone)]
 pub(crate) struct WishFlags {
-    /// Insist on this engine for the non-linear layers: delphi, client-garbler, ot. The server chooses by default.
+    /// Insist on this engine for the non-linear layers: delphi, client-garbler, ot, auto. The server chooses by default.
     #[arg(long)]
     engine: Option<Engine>,
     /// Accept this rounding: exact, or stochastic, which is off by at most one unit per rescale.

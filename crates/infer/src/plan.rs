@@ -19,6 +19,7 @@ use crate::packing::Interleaved;
 use crate::protocol;
 use crate::report::{self, Report};
 
+mod choose;
 mod circuits;
 mod directions;
 mod encryption;
@@ -28,13 +29,14 @@ mod options;
 mod ot;
 mod stack;
 
-use circuits::Circuits;
+use choose::Chooser;
+pub use choose::{Candidate, Explanation};
 pub use directions::Directions;
 pub use encryption::LinearPlan;
 pub use nonlinear::{GarbledLayer, NonLinear};
 pub use offer::{NotOffered, Offer, Wishes};
 pub use options::{Engine, Link, Options, Rounding, Transfers, UnknownName};
-pub use ot::{OtLayer, Polynomial};
+pub use ot::OtLayer;
 pub use stack::Stack;
 
 /// Why a model has no private plan.
@@ -91,8 +93,6 @@ pub struct LinearLayer {
     pub packing: Interleaved,
     /// Index of its weights.
     pub weights: usize,
-    /// Low bits that requests come without.
-    pub dropped: u32,
     /// How responses are flooded and switched.
     pub spec: ReplySpec,
 }
@@ -156,7 +156,7 @@ impl Plan {
         let Options { engine, rounding, .. } = *options;
         match (engine, rounding) {
             (Engine::Delphi | Engine::ClientGarbler, Rounding::Exact) => {}
-            (Engine::Ot, _) => ot::widen(&mut public.graph, rounding),
+            (Engine::Ot | Engine::Auto, _) => ot::widen(&mut public.graph, rounding),
             _ => return Err(unsupported("options", &format!("{engine} has no {rounding} rounding"))),
         }
         let graph = &public.graph;
@@ -170,7 +170,7 @@ impl Plan {
         }
         let rings = encryption::ladder()?;
         let linear = LinearPlan::choose(&public, &rings, 1, &options.link)?;
-        let mut circuits = Circuits::default();
+        let mut chooser = Chooser::new(&public, options);
         let mut choices = Vec::with_capacity(graph.nodes.len());
         // Whether a value can be shared before any protocol has run: masks, and what is computed from them alone.
         let mut early = vec![false; graph.nodes.len()];
@@ -186,22 +186,13 @@ impl Plan {
                 Op::Linear { .. } => {
                     return Err(unsupported(&this.name, "a linear layer directly behind another one"));
                 }
-                Op::Act(act) => {
-                    let by_transfers = match engine {
-                        Engine::Ot => OtLayer::new(graph, node, act, rounding),
-                        _ => None,
-                    };
-                    Choice::NonLinear(match by_transfers {
-                        Some(layer) => NonLinear::Ot(layer),
-                        None => NonLinear::garbled(circuits.act(&public, node, act)?, engine),
-                    })
-                }
+                Op::Act(act) => Choice::NonLinear(chooser.act(node, act)?),
                 _ => Choice::Local,
             });
         }
         let argmax = match graph.reveal {
             Reveal::Logits => None,
-            Reveal::ArgMax => Some(NonLinear::garbled(circuits.argmax(&public)?, engine)),
+            Reveal::ArgMax => Some(chooser.argmax()?),
         };
         let mut plan = Self {
             choices,
@@ -384,6 +375,22 @@ impl Plan {
         report
     }
 
+    /// Every activation with all ways to run it, their exact bytes and what the planner makes of them, over the link of the
+    /// options.
+    ///
+    /// # Errors
+    /// [`PlanError`] if the network is too large to compare.
+    pub fn explain(&self) -> Result<Vec<Explanation>, PlanError> {
+        let mut chooser = Chooser::new(&self.public, &Options { engine: Engine::Auto, ..self.options });
+        let mut all = Vec::new();
+        for (this, choice) in self.public.graph.nodes.iter().zip(&self.choices) {
+            if let (Op::Act(act), Choice::NonLinear(layer)) = (&this.op, choice) {
+                all.push(chooser.explain(layer, act)?);
+            }
+        }
+        Ok(all)
+    }
+
     /// Bytes and rounds of the keys and base transfers with which a session begins that prepares `linear`.
     #[must_use]
     pub fn set_up_cost(&self, linear: &LinearPlan) -> report::Cost {
@@ -400,9 +407,9 @@ impl Plan {
         }
         hasher.update(&(linear.count() as u64).to_le_bytes());
         for layer in linear.layers() {
-            let LinearLayer { ring, spec, packing, dropped, .. } = layer;
+            let LinearLayer { ring, spec, packing, .. } = layer;
             let (block, levels) = (packing.block(), packing.levels());
-            hasher.update(format!("{ring} {dropped} {spec:?} {block:?} {levels};").as_bytes());
+            hasher.update(format!("{ring} {spec:?} {block:?} {levels};").as_bytes());
         }
         *hasher.finalize().as_bytes()
     }

@@ -3,14 +3,13 @@
 pub(crate) mod act_cg;
 pub(crate) mod act_gc;
 pub(crate) mod act_ot;
-pub(crate) mod act_square;
 pub(crate) mod linear_he;
 pub(crate) mod script;
 
 use phineus_model::fixed::Op;
 use phineus_mpc::ot::cot;
 
-use crate::plan::{LinearPlan, NonLinear, Plan};
+use crate::plan::{Directions, LinearPlan, NonLinear, Plan};
 use crate::report::{Cost, Report};
 use script::{Script, Way};
 
@@ -64,6 +63,21 @@ fn predict_online(plan: &Plan, report: &mut Report) {
     if let Some(output) = report.layers.last_mut() {
         output.online = script.lap();
     }
+}
+
+/// Bytes, rounds and one-way delays of a layer alone, offline and online.
+pub(crate) fn price(layer: &NonLinear, directions: &Directions) -> [(Cost, u64); 2] {
+    // Stocks that never run out: what fills them serves all layers.
+    let script = || Script::new(*directions, [usize::MAX / 2; 2]);
+    let mut offline = script();
+    match layer {
+        NonLinear::ServerGarbles(layer) => act_gc::predict_offline(&[layer], &mut offline),
+        NonLinear::Ot(layer) => act_ot::predict_offline(&[layer], &mut offline),
+        NonLinear::ClientGarbles(layer) => act_cg::predict_offline(&[layer], &mut offline),
+    };
+    let mut online = script();
+    predict_nonlinear(layer, &mut online);
+    [offline, online].map(|script| (script.total(), script.delays()))
 }
 
 fn predict_nonlinear(layer: &NonLinear, script: &mut Script) {

@@ -22,6 +22,8 @@ pub enum Engine {
     ClientGarbler,
     /// Comparison by oblivious transfer.
     Ot,
+    /// For every layer what takes least time over the link ([`Plan::explain`](super::Plan::explain)).
+    Auto,
 }
 
 /// How accumulators become activations.
@@ -124,7 +126,7 @@ macro_rules! names {
     };
 }
 
-names!(Engine, "engine", Delphi = "delphi", ClientGarbler = "client-garbler", Ot = "ot");
+names!(Engine, "engine", Delphi = "delphi", ClientGarbler = "client-garbler", Ot = "ot", Auto = "auto");
 names!(Rounding, "rounding", Exact = "exact", Stochastic = "stochastic");
 names!(Transfers, "kind of transfers", SoftSpoken = "softspoken", Silent = "silent", Auto = "auto");
 

@@ -16,6 +16,8 @@ pub(crate) struct Script {
     directions: Directions,
     /// Transfers in stock, down and up.
     stock: [usize; 2],
+    /// When the client and the server can go on, in one-way delays of the link.
+    clocks: [u64; 2],
 }
 
 /// A direction of oblivious transfers.
@@ -31,25 +33,28 @@ impl Script {
     /// A conversation that begins with so many transfers in stock, down and up.
     pub(crate) fn new(directions: Directions, stock: [usize; 2]) -> Self {
         let none = Traffic::default();
-        Self { traffic: none, mark: none, sent_since_receive: false, directions, stock }
+        Self { traffic: none, mark: none, sent_since_receive: false, directions, stock, clocks: [0; 2] }
     }
 
     /// The client sends a payload of `len` bytes.
     pub(crate) fn up(&mut self, len: usize) {
         self.traffic.sent += (len + FRAME_HEADER) as u64;
         self.sent_since_receive = true;
+        self.clocks[1] = self.clocks[1].max(self.clocks[0] + 1);
     }
 
     /// The client sends messages of so many bytes, frame headers included; none, if the bytes are those of a command before.
     pub(crate) fn up_frames(&mut self, bytes: u64) {
         self.traffic.sent += bytes;
         self.sent_since_receive = true;
+        self.clocks[1] = self.clocks[1].max(self.clocks[0] + 1);
     }
 
     /// The client receives one.
     pub(crate) fn down(&mut self, len: usize) {
         self.traffic.received += (len + FRAME_HEADER) as u64;
         self.traffic.rounds += u64::from(std::mem::take(&mut self.sent_since_receive));
+        self.clocks[0] = self.clocks[0].max(self.clocks[1] + 1);
     }
 
     /// Both send one at once.
@@ -58,6 +63,8 @@ impl Script {
         self.traffic.received += (len + FRAME_HEADER) as u64;
         self.traffic.rounds += 1;
         self.sent_since_receive = false;
+        let [client, server] = self.clocks;
+        self.clocks = [client.max(server + 1), server.max(client + 1)];
     }
 
     /// An extension by `n` transfers.
@@ -85,15 +92,24 @@ impl Script {
         }
     }
 
-    /// Transfers in stock now, down and up.
-    pub(crate) fn stock(&self) -> [usize; 2] {
-        self.stock
+    /// One-way delays of the link that all so far takes, one after the other.
+    pub(crate) fn delays(&self) -> u64 {
+        self.clocks.into_iter().max().unwrap_or(0)
     }
 
     /// What has been entered since the last lap.
     pub(crate) fn lap(&mut self) -> Cost {
-        let Traffic { sent, received, rounds } = self.traffic - self.mark;
+        let cost = cost(self.traffic - self.mark);
         self.mark = self.traffic;
-        Cost { client_to_server_bytes: sent, server_to_client_bytes: received, rounds, ..Cost::default() }
+        cost
     }
+
+    /// What has been entered altogether.
+    pub(crate) fn total(&self) -> Cost {
+        cost(self.traffic)
+    }
+}
+
+fn cost(Traffic { sent, received, rounds }: Traffic) -> Cost {
+    Cost { client_to_server_bytes: sent, server_to_client_bytes: received, rounds, ..Cost::default() }
 }

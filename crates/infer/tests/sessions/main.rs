@@ -12,6 +12,7 @@ mod limits;
 mod links;
 mod nets;
 mod party;
+mod planner;
 mod sim_disk;
 mod stochastic;
 mod stored;
