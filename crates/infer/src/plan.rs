@@ -36,7 +36,7 @@ pub use encryption::LinearPlan;
 pub use nonlinear::{GarbledLayer, NonLinear};
 pub use offer::{NotOffered, Offer, Wishes};
 pub use options::{Engine, Link, Options, Rounding, Transfers, UnknownName};
-pub use ot::OtLayer;
+pub use ot::{OtLayer, Polynomial};
 pub use stack::Stack;
 
 /// Why a model has no private plan.
@@ -93,6 +93,8 @@ pub struct LinearLayer {
     pub packing: Interleaved,
     /// Index of its weights.
     pub weights: usize,
+    /// Low bits that requests come without.
+    pub dropped: u32,
     /// How responses are flooded and switched.
     pub spec: ReplySpec,
 }
@@ -407,9 +409,9 @@ impl Plan {
         }
         hasher.update(&(linear.count() as u64).to_le_bytes());
         for layer in linear.layers() {
-            let LinearLayer { ring, spec, packing, .. } = layer;
+            let LinearLayer { ring, spec, packing, dropped, .. } = layer;
             let (block, levels) = (packing.block(), packing.levels());
-            hasher.update(format!("{ring} {spec:?} {block:?} {levels};").as_bytes());
+            hasher.update(format!("{ring} {dropped} {spec:?} {block:?} {levels};").as_bytes());
         }
         *hasher.finalize().as_bytes()
     }

@@ -3,6 +3,7 @@
 pub(crate) mod act_cg;
 pub(crate) mod act_gc;
 pub(crate) mod act_ot;
+pub(crate) mod act_square;
 pub(crate) mod linear_he;
 pub(crate) mod script;
 

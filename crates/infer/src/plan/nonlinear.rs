@@ -124,7 +124,10 @@ impl NonLinear {
     /// Everything that determines the layer's messages, for the plan's digest.
     pub(super) fn describe(&self) -> String {
         match self {
-            Self::Ot(layer) => format!("ot {} {} {:?}", layer.instances, layer.window, layer.relu.spec()),
+            Self::Ot(layer) => {
+                let polynomial = layer.polynomial.as_ref().map(|p| (p.square.spec(), p.relu.spec()));
+                format!("ot {} {} {:?} {polynomial:?}", layer.instances, layer.window, layer.relu.spec())
+            }
             Self::ServerGarbles(layer) => format!("gc {}", layer.describe()),
             Self::ClientGarbles(layer) => format!("cg {}", layer.describe()),
         }

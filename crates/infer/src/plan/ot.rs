@@ -2,15 +2,18 @@
 
 use std::ops::Range;
 
-use phineus_model::fixed::{Act, Fact, Graph, Op};
+use phineus_model::fixed::{Act, Fact, Graph, Op, Rescale};
 use phineus_model::graph::NodeId;
 use phineus_model::op;
 use phineus_mpc::compare::max::Max;
+use phineus_mpc::compare::relu::Hop;
 use phineus_mpc::compare::{self, Relu, ReluSpec};
+use phineus_mpc::square::{self, Square, SquareSpec};
 
 use super::options::Rounding;
 
-/// A non-linear layer by oblivious transfer: the maximum of each window, where there are windows, then the rescale.
+/// A non-linear layer by oblivious transfer: the maximum of each window, where there are windows, then the rescale, then
+/// the polynomial, where there is one.
 #[derive(Debug)]
 pub struct OtLayer {
     /// The node.
@@ -29,8 +32,27 @@ pub struct OtLayer {
     pub mask_bits: u32,
     /// The maximum, if there are windows of more than one value.
     pub max: Option<Max>,
-    /// The rescale with its clamp.
+    /// The rescale with its clamp; into the ring of the polynomial's argument, where there is one.
     pub relu: Relu,
+    /// The polynomial on the rescaled value, if there is one.
+    pub polynomial: Option<Polynomial>,
+}
+
+/// A polynomial of degree two on shares, and its rescale.
+#[derive(Debug, Clone)]
+pub struct Polynomial {
+    /// The polynomial.
+    pub square: Square,
+    /// The rescale of its value with its clamp.
+    pub relu: Relu,
+}
+
+/// One of the protocols that a layer runs one after the other.
+pub(crate) enum Stage<'l> {
+    /// A level of a maximum, or a rescale.
+    Compare(&'l Relu),
+    /// A polynomial.
+    Square(&'l Square),
 }
 
 /// Values that are worked on at a time: bounds the memory beside what is kept.
@@ -47,10 +69,12 @@ impl OtLayer {
             _ => None,
         });
         let window = gather.as_ref().map_or(1, |g| g.len() / this.len());
-        let relu = Stage::new(act, window, rounding)?.fits(fact, fact.bits, out_bits)?;
+        let needs = Needs::new(act, window, rounding, out_bits)?;
+        let relu = needs.fits(fact, fact.bits)?;
         let max = if window > 1 { Some(Max::new(fact.bits, window).ok()?) } else { None };
         let (in_bits, mask_bits) = (fact.bits, out_bits);
-        Some(Self { node, input, instances: this.len(), gather, window, in_bits, mask_bits, max, relu })
+        let (instances, polynomial) = (this.len(), needs.polynomial);
+        Some(Self { node, input, instances, gather, window, in_bits, mask_bits, max, relu, polynomial })
     }
 
     /// The instances in pieces that are worked on at a time.
@@ -68,10 +92,13 @@ impl OtLayer {
         }
     }
 
-    /// The comparisons of some instances one after the other, and how many elements each has.
-    pub(crate) fn stages(&self, instances: usize) -> impl Iterator<Item = (&Relu, usize)> {
+    /// The stages of some instances one after the other, and how many elements each has.
+    pub(crate) fn stages(&self, instances: usize) -> impl Iterator<Item = (Stage<'_>, usize)> {
         let levels = self.max.iter().flat_map(move |max| max.levels(instances).map(|n| (max.relu(), n)));
-        levels.chain([(&self.relu, instances)])
+        let compare = levels.chain([(&self.relu, instances)]).map(|(relu, n)| (Stage::Compare(relu), n));
+        let polynomial =
+            self.polynomial.iter().flat_map(|p| [Stage::Square(&p.square), Stage::Compare(&p.relu)]);
+        compare.chain(polynomial.map(move |stage| (stage, instances)))
     }
 
     /// Oblivious transfers of all instances, down and up.
@@ -84,38 +111,89 @@ impl OtLayer {
     pub(crate) fn transfers(&self, instances: usize) -> [usize; 2] {
         let sums = self
             .stages(instances)
-            .map(|(relu, n)| compare::relu::extensions(relu, n).map(|sizes| sizes.iter().sum::<usize>()));
+            .map(|(stage, n)| stage.extensions(n).map(|sizes| sizes.iter().sum::<usize>()));
         sums.fold([0; 2], |[a, b], [down, up]| [a + down, b + up])
     }
 }
 
-/// What an activation asks of its ring.
-struct Stage {
-    act: Act,
-    window: usize,
-    rounding: compare::Rounding,
+impl Stage<'_> {
+    /// Extensions for `n` elements, down and up.
+    pub(crate) fn extensions(&self, n: usize) -> [Vec<usize>; 2] {
+        match self {
+            Self::Compare(relu) => compare::relu::extensions(relu, n),
+            Self::Square(square) => [square::extensions(square, n), Vec::new()],
+        }
+    }
+
+    /// Payload of the server's message offline, if there is one.
+    pub(crate) fn offline_bytes(&self, n: usize) -> Option<usize> {
+        match self {
+            Self::Compare(relu) => Some(compare::relu::shared_bytes(relu, n)),
+            Self::Square(square) => square::offline_bytes(square, n),
+        }
+    }
+
+    /// Messages online.
+    pub(crate) fn hops(&self, n: usize) -> Vec<Hop> {
+        match self {
+            Self::Compare(relu) => compare::relu::hops(relu, n),
+            Self::Square(square) => square::hops(square, n),
+        }
+    }
 }
 
-impl Stage {
-    fn new(act: &Act, window: usize, rounding: Rounding) -> Option<Self> {
+/// A comparison for a rescale.
+fn compare(rescale: &Rescale, [in_bits, out_bits]: [u32; 2], rounding: compare::Rounding) -> Option<Relu> {
+    let Rescale { shift, lo, hi } = *rescale;
+    let relu = Relu::new(ReluSpec { in_bits, shift, lo, hi, out_bits, rounding }).ok()?;
+    (lo <= 0).then_some(relu)
+}
+
+impl Polynomial {
+    /// The polynomial of an activation, in the narrowest ring in which its rescale can be compared.
+    fn new(act: &Act, rounding: compare::Rounding, out_bits: u32) -> Option<Self> {
+        let q = act.quadratic?;
+        (act.polynomial_bits()..=32).find_map(|bits| {
+            let spec = SquareSpec { c2: q.c2, c1: q.c1, c0: q.c0, out_bits: bits };
+            let relu = compare(&q.rescale, [bits, out_bits], rounding)?;
+            Some(Self { square: Square::new(spec).ok()?, relu })
+        })
+    }
+}
+
+/// What an activation asks of its ring.
+struct Needs {
+    rescale: Rescale,
+    window: usize,
+    rounding: compare::Rounding,
+    polynomial: Option<Polynomial>,
+    /// Of what the rescale gives.
+    out_bits: u32,
+}
+
+impl Needs {
+    /// `None` if no ring is wide enough.
+    fn new(act: &Act, window: usize, rounding: Rounding, out_bits: u32) -> Option<Self> {
         let rounding = match rounding {
             Rounding::Exact => compare::Rounding::Exact,
             Rounding::Stochastic => compare::Rounding::Stochastic,
         };
-        (act.quadratic.is_none()).then_some(Self { act: *act, window, rounding })
+        let polynomial = match act.quadratic {
+            Some(_) => Some(Polynomial::new(act, rounding, out_bits)?),
+            None => None,
+        };
+        let out_bits = polynomial.as_ref().map_or(out_bits, |p| p.square.in_bits());
+        Some(Self { rescale: act.rescale, window, rounding, polynomial, out_bits })
     }
 
-    /// The comparison in rings of these widths, if every value of `fact` is handled as specified there.
-    fn fits(&self, fact: &Fact, in_bits: u32, out_bits: u32) -> Option<Relu> {
-        let rescale = &self.act.rescale;
-        let (lo, hi, shift) = (rescale.lo, rescale.hi, rescale.shift);
-        let relu = Relu::new(ReluSpec { in_bits, shift, lo, hi, out_bits, rounding: self.rounding }).ok()?;
+    /// The comparison in a ring of this width, if every value of `fact` is handled as specified there.
+    fn fits(&self, fact: &Fact, in_bits: u32) -> Option<Relu> {
+        let relu = compare(&self.rescale, [in_bits, self.out_bits], self.rounding)?;
         let half = 1_i64 << (in_bits - 1);
         // Differences of the values of a window must not leave the ring.
         let smallest = if self.window > 1 { -half / 2 } else { -half };
         let largest = if self.window > 1 { half / 2 - 1 } else { half - 1 };
-        let fits = fact.lo >= smallest && fact.hi <= largest.min(relu.largest()) && lo <= 0;
-        fits.then_some(relu)
+        (fact.lo >= smallest && fact.hi <= largest.min(relu.largest())).then_some(relu)
     }
 }
 
@@ -124,11 +202,11 @@ impl Stage {
 pub(super) fn widen(graph: &mut Graph, rounding: Rounding) {
     for node in 0..graph.nodes.len() {
         let Op::Act(act) = &graph.nodes[node].op else { continue };
-        let pooled = act.max_pool.is_some_and(|w| w.kernel != [1, 1]);
-        let Some(stage) = Stage::new(act, if pooled { 2 } else { 1 }, rounding) else { continue };
+        let window = if act.max_pool.is_some_and(|w| w.kernel != [1, 1]) { 2 } else { 1 };
         let (input, out_bits) = (graph.nodes[node].inputs[0], graph.facts[node].bits);
+        let Some(needs) = Needs::new(act, window, rounding, out_bits) else { continue };
         let fact = graph.facts[input];
-        if let Some(bits) = (fact.bits..=32).find(|bits| stage.fits(&fact, *bits, out_bits).is_some()) {
+        if let Some(bits) = (fact.bits..=32).find(|bits| needs.fits(&fact, *bits).is_some()) {
             require(graph, input, bits);
         }
     }
