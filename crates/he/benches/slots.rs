@@ -23,6 +23,7 @@ fn main() {
     println!("backend {:?}\n{:<56} {:>10} {:>10}", Backend::detected(), "step", "best us", "median us");
     kernels();
     lola();
+    batch();
     for (log_n, scale, depth, per_step, base, special) in [
         (12, 21.0, 2, 1, &[24][..], &[24][..]),
         (13, 26.0, 5, 1, &[28], &[28]),
@@ -31,6 +32,25 @@ fn main() {
     ] {
         scheme(&ParamsLiteral::near(log_n, scale, depth, per_step, base, special).unwrap());
     }
+}
+
+/// Weighted sums of ciphertexts, as in a batch of n images.
+fn batch() {
+    let params = Params::new(&ParamsLiteral::near(13, 25.0, 3, 1, &[28], &[28, 28]).unwrap()).unwrap();
+    let mut rng = Prg::from_seed32(&[9; 32]);
+    let secret = SecretKey::generate(&params, &mut rng);
+    let evaluator = Evaluator::new(
+        KeyUpload::generate(&secret, &KeyShape::new(&params, None, BTreeMap::new()).unwrap(), &mut rng)
+            .unwrap()
+            .expand(),
+    );
+    let inputs = vec![vec![0.25]; 128];
+    let inputs = Requests::encrypt(&secret, &inputs, 3, &mut rng).unwrap().into_ciphertexts(0.25).unwrap();
+    let inputs: Vec<_> = inputs.iter().collect();
+    let weights: Vec<f64> = (0..128 * 16).map(|i| (i % 100) as f64 / 1e4).collect();
+    row("weighted sums, 128 -> 16 ciphertexts, 4 limbs", 1, || {
+        drop(evaluator.combine(&inputs, &weights).unwrap())
+    });
 }
 
 /// The operations of LoLa's network, one image: convolution, square, 845 -> 100, square, 100 -> 10, all in one ciphertext.
@@ -111,7 +131,7 @@ fn kernels() {
         let plan = Plan::new(params.base[0], n).unwrap();
         let input: Vec<i32> = (0..n as i32).map(|i| i * 0x9e37 % (1 << 26)).collect();
         let (mut values, mut back) = (vec![0; n], vec![0; n]);
-        for backend in [Backend::Portable, Backend::detected()] {
+        for backend in Backend::available() {
             row(&format!("ntt32 forward {n} {backend:?}"), 50, || {
                 plan.forward_on(backend, &input, &mut values)
             });

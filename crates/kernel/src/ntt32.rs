@@ -124,7 +124,7 @@ impl Plan {
         self.inverse_on(Backend::detected(), values, coefficients);
     }
 
-    /// [`Plan::forward`] on one backend; for tests. AVX2 runs the portable code.
+    /// [`Plan::forward`] on one backend; for tests.
     ///
     /// # Panics
     /// If a slice does not have n elements or the machine lacks the backend.
@@ -137,11 +137,17 @@ impl Plan {
                 // SAFETY: the machine has the instructions of this backend.
                 unsafe { avx512::forward(self, coefficients, values) }
             }
+            #[cfg(target_arch = "x86_64")]
+            Backend::Avx2 => {
+                assert!(runs(backend), "backend of this machine");
+                // SAFETY: as above.
+                unsafe { portable::avx2::forward(self, coefficients, values) }
+            }
             _ => portable::forward(self, coefficients, values),
         }
     }
 
-    /// [`Plan::inverse`] on one backend; for tests. AVX2 runs the portable code.
+    /// [`Plan::inverse`] on one backend; for tests.
     ///
     /// # Panics
     /// If a slice does not have n elements or the machine lacks the backend.
@@ -153,6 +159,12 @@ impl Plan {
                 assert!(runs(backend), "backend of this machine");
                 // SAFETY: the machine has the instructions of this backend.
                 unsafe { avx512::inverse(self, values, coefficients) }
+            }
+            #[cfg(target_arch = "x86_64")]
+            Backend::Avx2 => {
+                assert!(runs(backend), "backend of this machine");
+                // SAFETY: as above.
+                unsafe { portable::avx2::inverse(self, values, coefficients) }
             }
             _ => portable::inverse(self, values, coefficients),
         }

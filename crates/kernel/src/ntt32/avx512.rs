@@ -4,6 +4,7 @@
 
 use std::arch::x86_64::*;
 
+use super::pointwise::{SUMS, TILE};
 use super::roots::TAIL;
 use super::{Modulus, Plan};
 
@@ -36,6 +37,34 @@ pub(super) fn inner(modulus: &Modulus, out: [&mut [u32]; 2], a: &[&[u32]], b: &[
             store_u32(out, below(sum, p));
         }
     }
+}
+
+/// For each row of weights `sum_i weights_i inputs_i` at [`TILE`] places from `start`, in 64 bits without reduction. Every
+/// input has so many places.
+#[target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl")]
+pub(super) fn tile(weights: [&[u32]; SUMS], inputs: &[&[u32]], start: usize) -> [[u64; TILE]; SUMS] {
+    // Per row the even and the odd lanes of two vectors.
+    let mut sums = [[_mm512_setzero_si512(); 4]; SUMS];
+    for (i, input) in inputs.iter().enumerate() {
+        let (vectors, _) = input[start..start + TILE].as_chunks::<16>();
+        let [x, y] = [load_u32(&vectors[0]), load_u32(&vectors[1])];
+        let lanes = [x, upper(x), y, upper(y)];
+        for (sums, weights) in sums.iter_mut().zip(weights) {
+            let weight = splat(weights[i] as i32);
+            for (sum, lanes) in sums.iter_mut().zip(lanes) {
+                *sum = _mm512_add_epi64(*sum, _mm512_mul_epu32(lanes, weight));
+            }
+        }
+    }
+    let mut out = [[0; TILE]; SUMS];
+    for (out, sums) in out.iter_mut().zip(sums) {
+        for (k, sum) in sums.into_iter().enumerate() {
+            let mut words = [0; 8];
+            store_u64(&mut words, sum);
+            words.into_iter().zip(0..).for_each(|(word, lane)| out[16 * (k / 2) + 2 * lane + k % 2] = word);
+        }
+    }
+    out
 }
 
 /// Sixteen residues in memory.
@@ -476,6 +505,13 @@ pub(super) fn load_u32(from: &[u32; 16]) -> __m512i {
 #[inline]
 #[target_feature(enable = "avx512f")]
 pub(super) fn store_u32(to: &mut [u32; 16], v: __m512i) {
+    // SAFETY: 64 writable bytes; the instruction needs no alignment.
+    unsafe { _mm512_storeu_si512(to.as_mut_ptr().cast(), v) }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn store_u64(to: &mut [u64; 8], v: __m512i) {
     // SAFETY: 64 writable bytes; the instruction needs no alignment.
     unsafe { _mm512_storeu_si512(to.as_mut_ptr().cast(), v) }
 }

@@ -220,57 +220,81 @@ wide! {
 /// Outputs of [`weighted_sums`] that are made together.
 pub const SUMS: usize = 4;
 /// Residues of one tile of [`weighted_sums`].
-const TILE: usize = 32;
+pub(super) const TILE: usize = 32;
 /// Products below 2^56 that a word of 64 bits holds.
 const TERMS: usize = 256;
 
-wide! {
-    /// `out_o = sum_i weights_o,i inputs_i`, all in [0, p), weights in Montgomery form: four rows of a product of matrices.
-    ///
-    /// # Panics
-    /// If the lengths of inputs and outputs differ, or there is not one weight per input and row.
-    pub fn weighted_sums(
-        modulus: &Modulus,
-        weights: [&[u32]; SUMS],
-        inputs: &[&[u32]],
-        out: &mut [&mut [u32]; SUMS],
-    ) {
-        let len = out[0].len();
-        assert!(weights.iter().all(|w| w.len() == inputs.len()), "one weight per input");
-        assert!(inputs.iter().all(|x| x.len() == len) && out.iter().all(|o| o.len() == len), "operands of one length");
-        let tiles = len - len % TILE;
-        for start in (0..tiles).step_by(TILE) {
-            let mut totals = [[0_u32; TILE]; SUMS];
-            for first in (0..inputs.len()).step_by(TERMS) {
-                let last = inputs.len().min(first + TERMS);
-                let mut sums = [[0_u64; TILE]; SUMS];
-                for i in first..last {
-                    let x: &[u32] = &inputs[i][start..start + TILE];
-                    for o in 0..SUMS {
-                        let w = u64::from(weights[o][i]);
-                        for j in 0..TILE {
-                            sums[o][j] += u64::from(x[j]) * w;
-                        }
-                    }
+/// `out_o = sum_i weights_o,i inputs_i`, all in [0, p), weights in Montgomery form: four rows of a product of matrices.
+///
+/// # Panics
+/// If the lengths of inputs and outputs differ, or there is not one weight per input and row.
+pub fn weighted_sums(
+    modulus: &Modulus,
+    weights: [&[u32]; SUMS],
+    inputs: &[&[u32]],
+    out: &mut [&mut [u32]; SUMS],
+) {
+    weighted_sums_on(Backend::detected(), modulus, weights, inputs, out);
+}
+
+/// [`weighted_sums`] on one backend; for tests. AVX2 runs the portable code.
+///
+/// # Panics
+/// As [`weighted_sums`], or if the machine lacks the backend.
+pub fn weighted_sums_on(
+    backend: Backend,
+    modulus: &Modulus,
+    weights: [&[u32]; SUMS],
+    inputs: &[&[u32]],
+    out: &mut [&mut [u32]; SUMS],
+) {
+    let len = out[0].len();
+    assert!(weights.iter().all(|w| w.len() == inputs.len()), "one weight per input");
+    assert!(
+        inputs.iter().all(|x| x.len() == len) && out.iter().all(|o| o.len() == len),
+        "operands of one length"
+    );
+    for start in (0..len).step_by(TILE) {
+        let end = len.min(start + TILE);
+        let mut totals = [[0_u32; TILE]; SUMS];
+        for first in (0..inputs.len()).step_by(TERMS) {
+            let range = first..inputs.len().min(first + TERMS);
+            let inputs = &inputs[range.clone()];
+            let weights = weights.map(|w| &w[range.clone()]);
+            let sums = match backend {
+                #[cfg(target_arch = "x86_64")]
+                Backend::Avx512 if end == start + TILE => {
+                    assert!(super::runs(backend), "backend of this machine");
+                    // SAFETY: the machine has the instructions of this backend.
+                    unsafe { super::avx512::tile(weights, inputs, start) }
                 }
-                for (totals, sums) in totals.iter_mut().zip(&sums) {
-                    for (total, &sum) in totals.iter_mut().zip(sums) {
-                        *total = modulus.add(*total, modulus.mul_montgomery(modulus.reduce(sum), 1));
-                    }
-                }
-            }
-            for (out, totals) in out.iter_mut().zip(&totals) {
-                out[start..start + TILE].copy_from_slice(totals);
+                _ => tile_portable(weights, inputs, start, end),
+            };
+            for (total, sum) in totals.as_flattened_mut().iter_mut().zip(sums.as_flattened()) {
+                *total = modulus.add(*total, modulus.mul_montgomery(modulus.reduce(*sum), 1));
             }
         }
-        for j in tiles..len {
-            for (out, weights) in out.iter_mut().zip(weights) {
-                out[j] = inputs.iter().zip(weights).fold(0, |sum, (x, &w)| {
-                    modulus.add(sum, modulus.mul_montgomery(x[j], w))
-                });
-            }
+        for (out, totals) in out.iter_mut().zip(&totals) {
+            out[start..end].copy_from_slice(&totals[..end - start]);
         }
     }
+}
+
+/// The sums of products of at most [`TERMS`] inputs at the places from `start` to `end`.
+fn tile_portable(
+    weights: [&[u32]; SUMS],
+    inputs: &[&[u32]],
+    start: usize,
+    end: usize,
+) -> [[u64; TILE]; SUMS] {
+    let mut sums = [[0; TILE]; SUMS];
+    for (i, x) in inputs.iter().enumerate() {
+        for (sums, weights) in sums.iter_mut().zip(weights) {
+            let weight = u64::from(weights[i]);
+            sums.iter_mut().zip(&x[start..end]).for_each(|(sum, &x)| *sum += u64::from(x) * weight);
+        }
+    }
+    sums
 }
 
 /// [`extend`] for a known number of digits.

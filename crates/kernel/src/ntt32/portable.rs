@@ -1,8 +1,9 @@
-//! The transforms in plain Rust.
+//! The transforms in plain Rust, and the same compiled for AVX2.
 
 use super::roots::TAIL;
 use super::{BLOCK, Modulus, Plan, exchanged, restored};
 
+#[inline(always)]
 pub(super) fn forward(plan: &Plan, coefficients: &[i32], values: &mut [u32]) {
     let (n, m) = (plan.n, plan.modulus);
     let mut work = vec![0; n];
@@ -34,6 +35,7 @@ pub(super) fn forward(plan: &Plan, coefficients: &[i32], values: &mut [u32]) {
     work.fill(0);
 }
 
+#[inline(always)]
 pub(super) fn inverse(plan: &Plan, values: &mut [u32], coefficients: &mut [u32]) {
     let (n, m) = (plan.n, plan.modulus);
     let mut work: Vec<i32> = values.iter().map(|&v| v as i32).collect();
@@ -69,20 +71,20 @@ pub(super) fn inverse(plan: &Plan, values: &mut [u32], coefficients: &mut [u32])
 }
 
 /// Absolute values below p to the same.
-#[inline]
+#[inline(always)]
 fn cooley_tukey(x: i32, y: i32, root: i32, m: Modulus) -> (i32, i32) {
     let t = mul(y, root, m);
     (centre(x + t, m), centre(x - t, m))
 }
 
 /// Absolute values at most p to the same.
-#[inline]
+#[inline(always)]
 fn gentleman_sande(x: i32, y: i32, root: i32, m: Modulus) -> (i32, i32) {
     (centre(x + y, m), mul(x - y, root, m))
 }
 
 /// `y root` in (-3p/4, 3p/4).
-#[inline]
+#[inline(always)]
 fn mul(y: i32, root: i32, m: Modulus) -> i32 {
     let product = i64::from(y) * i64::from(root);
     let q = (product as i32).wrapping_mul(m.inverse());
@@ -90,14 +92,30 @@ fn mul(y: i32, root: i32, m: Modulus) -> i32 {
 }
 
 /// From (-2p, 2p) to [-p, p).
-#[inline]
+#[inline(always)]
 fn centre(v: i32, m: Modulus) -> i32 {
     let p = m.value() as i32;
     (v + ((2 * p) & (v >> 31))) - p
 }
 
 /// From [-p, p) to [0, p).
-#[inline]
+#[inline(always)]
 fn positive(v: i32, m: Modulus) -> u32 {
     (v + (m.value() as i32 & (v >> 31))) as u32
+}
+
+/// The functions above with vectors of eight residues.
+#[cfg(target_arch = "x86_64")]
+pub(super) mod avx2 {
+    use super::Plan;
+
+    #[target_feature(enable = "avx2")]
+    pub(in super::super) fn forward(plan: &Plan, coefficients: &[i32], values: &mut [u32]) {
+        super::forward(plan, coefficients, values);
+    }
+
+    #[target_feature(enable = "avx2")]
+    pub(in super::super) fn inverse(plan: &Plan, values: &mut [u32], coefficients: &mut [u32]) {
+        super::inverse(plan, values, coefficients);
+    }
 }

@@ -229,7 +229,13 @@ fn weighted_sums_are_matrix_products() {
         let inputs: Vec<&[u32]> = inputs.iter().map(|x| &x[..]).collect();
         let rows = [0, 1, 2, 3].map(|o| &weights[o][..]);
         let [a, b, c, d] = &mut out[..] else { unreachable!() };
-        pointwise::weighted_sums(&m, rows, &inputs, &mut [a, b, c, d]);
+        pointwise::weighted_sums_on(Backend::Portable, &m, rows, &inputs, &mut [a, b, c, d]);
+        for backend in Backend::available() {
+            let mut other = vec![vec![0; n]; 4];
+            let [a, b, c, d] = &mut other[..] else { unreachable!() };
+            pointwise::weighted_sums_on(backend, &m, rows, &inputs, &mut [a, b, c, d]);
+            assert!(other == out, "{backend:?}");
+        }
         for (o, out) in out.iter().enumerate() {
             for (j, &v) in out.iter().enumerate() {
                 let sum =
