@@ -2,16 +2,13 @@
 //!
 //! A number in all slots is a constant polynomial, which is itself by values too, so that a layer is a product of matrices
 //! of residues, `weights (outputs x inputs) residues (inputs x 2n)`, for each prime. Products are added up in words of 64
-//! bits and reduced once in 256; tiles of the ciphertexts stay in the cache while they meet all rows of weights.
+//! bits and reduced once in 128; a tile of all ciphertexts stays in the cache while it meets all rows of weights.
 
-use phineus_kernel::ntt32::pointwise::{SUMS, weighted_sums};
+use phineus_kernel::ntt32::pointwise::{SUMS, TILE, weighted_sums};
 
 use super::cipher::Ciphertext;
 use super::poly::Poly;
 use super::{Evaluator, SlotsError};
-
-/// Bytes of a tile of the inputs: what the second level of a cache holds.
-const TILE_BYTES: usize = 1 << 19;
 
 impl Evaluator {
     /// The sums `sum_i weights[o][i] x_i`, rescaled; weights row by row, one row per output.
@@ -50,25 +47,25 @@ impl Evaluator {
         let (n, limbs) = (params.slots(), params.limbs(level)?);
         let mut sums: Vec<[Poly; 2]> =
             (0..rows.next_multiple_of(SUMS)).map(|_| [(); 2].map(|()| Poly::any(n, limbs))).collect();
-        let tile = (TILE_BYTES / 4 / inputs.len()).next_power_of_two().clamp(64, n);
+        // One tile of all inputs side by side: apart from each other they would fall on the same lines of the cache.
+        let mut tiles = vec![[0; TILE]; inputs.len()];
         for limb in 0..limbs {
             let modulus = params.plans()[limb].modulus();
             let mut residues: Vec<u32> =
                 rounded.iter().map(|&w| modulus.to_montgomery(modulus.reduce_i64(w))).collect();
             residues.resize(sums.len() * inputs.len(), 0);
-            for half in 0..2 {
-                for start in (0..n).step_by(tile) {
-                    let range = start..start + tile;
-                    let tiles: Vec<&[u32]> =
-                        parts.iter().map(|p| &p[half].limb(limb)[range.clone()]).collect();
-                    let (groups, _) = sums.as_chunks_mut::<SUMS>();
-                    for (group, weights) in groups.iter_mut().zip(residues.chunks_exact(SUMS * inputs.len()))
-                    {
-                        let row = |o: usize| &weights[o * inputs.len()..(o + 1) * inputs.len()];
-                        let rows = [row(0), row(1), row(2), row(3)];
-                        let mut out =
-                            group.each_mut().map(|sum| &mut sum[half].limb_mut(limb)[range.clone()]);
-                        weighted_sums(modulus, rows, &tiles, &mut out);
+            for (half, start) in (0..2).flat_map(|half| (0..n).step_by(TILE).map(move |start| (half, start)))
+            {
+                for (tile, parts) in tiles.iter_mut().zip(&parts) {
+                    tile.copy_from_slice(&parts[half].limb(limb)[start..start + TILE]);
+                }
+                let (groups, _) = sums.as_chunks_mut::<SUMS>();
+                for (group, weights) in groups.iter_mut().zip(residues.chunks_exact(SUMS * inputs.len())) {
+                    let row = |o: usize| &weights[o * inputs.len()..(o + 1) * inputs.len()];
+                    let mut out = [[0; TILE]; SUMS];
+                    weighted_sums(modulus, [row(0), row(1), row(2), row(3)], &tiles, &mut out);
+                    for (sum, out) in group.iter_mut().zip(&out) {
+                        sum[half].limb_mut(limb)[start..start + TILE].copy_from_slice(out);
                     }
                 }
             }

@@ -39,14 +39,20 @@ pub(super) fn inner(modulus: &Modulus, out: [&mut [u32]; 2], a: &[&[u32]], b: &[
     }
 }
 
-/// For each row of weights `sum_i weights_i inputs_i` at [`TILE`] places from `start`, in 64 bits without reduction. Every
-/// input has so many places.
+/// Adds `sum_i weights_o,i inputs_i` to each row, all in [0, p), weights in Montgomery form, at most 2^7 inputs.
 #[target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl")]
-pub(super) fn tile(weights: [&[u32]; SUMS], inputs: &[&[u32]], start: usize) -> [[u64; TILE]; SUMS] {
-    // Per row the even and the odd lanes of two vectors.
+pub(super) fn add_weighted(
+    modulus: &Modulus,
+    weights: [&[u32]; SUMS],
+    inputs: &[[u32; TILE]],
+    out: &mut [[u32; TILE]; SUMS],
+) {
+    let (p, inverse) = (splat(modulus.value() as i32), splat(modulus.inverse()));
+    let (upper_p, one) = (_mm512_slli_epi64::<32>(p), splat(modulus.to_montgomery(1) as i32));
+    // Per row the even and the odd lanes of two vectors, below 2^63.
     let mut sums = [[_mm512_setzero_si512(); 4]; SUMS];
     for (i, input) in inputs.iter().enumerate() {
-        let (vectors, _) = input[start..start + TILE].as_chunks::<16>();
+        let (vectors, _) = input.as_chunks::<16>();
         let [x, y] = [load_u32(&vectors[0]), load_u32(&vectors[1])];
         let lanes = [x, upper(x), y, upper(y)];
         for (sums, weights) in sums.iter_mut().zip(weights) {
@@ -56,15 +62,20 @@ pub(super) fn tile(weights: [&[u32]; SUMS], inputs: &[&[u32]], start: usize) -> 
             }
         }
     }
-    let mut out = [[0; TILE]; SUMS];
+    let reduce = |x| _mm512_sub_epi64(x, _mm512_mul_epu32(_mm512_mul_epu32(x, inverse), p));
     for (out, sums) in out.iter_mut().zip(sums) {
-        for (k, sum) in sums.into_iter().enumerate() {
-            let mut words = [0; 8];
-            store_u64(&mut words, sum);
-            words.into_iter().zip(0..).for_each(|(word, lane)| out[16 * (k / 2) + 2 * lane + k % 2] = word);
+        let (vectors, _) = out.as_chunks_mut::<16>();
+        for (out, sums) in vectors.iter_mut().zip([[sums[0], sums[1]], [sums[2], sums[3]]]) {
+            // First to the upper half, in (-p, 2^31); then p more, times one in Montgomery form.
+            let [even, odd] = sums.map(|sum| {
+                let small = upper(_mm512_add_epi64(reduce(sum), upper_p));
+                reduce(_mm512_mul_epu32(small, one))
+            });
+            let reduced = _mm512_mask_shuffle_epi32::<0b11_11_01_01>(odd, 0x5555, even);
+            let sum = _mm512_add_epi32(wrap(reduced, p), load_u32(out));
+            store_u32(out, below(sum, p));
         }
     }
-    out
 }
 
 /// Sixteen residues in memory.
@@ -505,13 +516,6 @@ pub(super) fn load_u32(from: &[u32; 16]) -> __m512i {
 #[inline]
 #[target_feature(enable = "avx512f")]
 pub(super) fn store_u32(to: &mut [u32; 16], v: __m512i) {
-    // SAFETY: 64 writable bytes; the instruction needs no alignment.
-    unsafe { _mm512_storeu_si512(to.as_mut_ptr().cast(), v) }
-}
-
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn store_u64(to: &mut [u64; 8], v: __m512i) {
     // SAFETY: 64 writable bytes; the instruction needs no alignment.
     unsafe { _mm512_storeu_si512(to.as_mut_ptr().cast(), v) }
 }

@@ -217,22 +217,23 @@ wide! {
     }
 }
 
-/// Outputs of [`weighted_sums`] that are made together.
+/// Rows of [`weighted_sums`].
 pub const SUMS: usize = 4;
 /// Residues of one tile of [`weighted_sums`].
-pub(super) const TILE: usize = 32;
-/// Products below 2^56 that a word of 64 bits holds.
-const TERMS: usize = 256;
+pub const TILE: usize = 32;
+/// Products below 2^56 that leave the upper half of 64 bits below 2^31.
+const TERMS: usize = 128;
 
-/// `out_o = sum_i weights_o,i inputs_i`, all in [0, p), weights in Montgomery form: four rows of a product of matrices.
+/// `out_o = sum_i weights_o,i inputs_i` for a tile of each input, all in [0, p), weights in Montgomery form: four rows of a
+/// product of matrices.
 ///
 /// # Panics
-/// If the lengths of inputs and outputs differ, or there is not one weight per input and row.
+/// If there is not one weight per input and row.
 pub fn weighted_sums(
     modulus: &Modulus,
     weights: [&[u32]; SUMS],
-    inputs: &[&[u32]],
-    out: &mut [&mut [u32]; SUMS],
+    inputs: &[[u32; TILE]],
+    out: &mut [[u32; TILE]; SUMS],
 ) {
     weighted_sums_on(Backend::detected(), modulus, weights, inputs, out);
 }
@@ -245,56 +246,41 @@ pub fn weighted_sums_on(
     backend: Backend,
     modulus: &Modulus,
     weights: [&[u32]; SUMS],
-    inputs: &[&[u32]],
-    out: &mut [&mut [u32]; SUMS],
+    inputs: &[[u32; TILE]],
+    out: &mut [[u32; TILE]; SUMS],
 ) {
-    let len = out[0].len();
     assert!(weights.iter().all(|w| w.len() == inputs.len()), "one weight per input");
-    assert!(
-        inputs.iter().all(|x| x.len() == len) && out.iter().all(|o| o.len() == len),
-        "operands of one length"
-    );
-    for start in (0..len).step_by(TILE) {
-        let end = len.min(start + TILE);
-        let mut totals = [[0_u32; TILE]; SUMS];
-        for first in (0..inputs.len()).step_by(TERMS) {
-            let range = first..inputs.len().min(first + TERMS);
-            let inputs = &inputs[range.clone()];
-            let weights = weights.map(|w| &w[range.clone()]);
-            let sums = match backend {
-                #[cfg(target_arch = "x86_64")]
-                Backend::Avx512 if end == start + TILE => {
-                    assert!(super::runs(backend), "backend of this machine");
-                    // SAFETY: the machine has the instructions of this backend.
-                    unsafe { super::avx512::tile(weights, inputs, start) }
-                }
-                _ => tile_portable(weights, inputs, start, end),
-            };
-            for (total, sum) in totals.as_flattened_mut().iter_mut().zip(sums.as_flattened()) {
-                *total = modulus.add(*total, modulus.mul_montgomery(modulus.reduce(*sum), 1));
+    out.as_flattened_mut().fill(0);
+    for (chunk, inputs) in inputs.chunks(TERMS).enumerate() {
+        let weights = weights.map(|w| &w[chunk * TERMS..][..inputs.len()]);
+        match backend {
+            #[cfg(target_arch = "x86_64")]
+            Backend::Avx512 => {
+                assert!(super::runs(backend), "backend of this machine");
+                // SAFETY: the machine has the instructions of this backend.
+                unsafe { super::avx512::add_weighted(modulus, weights, inputs, out) }
             }
-        }
-        for (out, totals) in out.iter_mut().zip(&totals) {
-            out[start..end].copy_from_slice(&totals[..end - start]);
+            _ => add_weighted(modulus, weights, inputs, out),
         }
     }
 }
 
-/// The sums of products of at most [`TERMS`] inputs at the places from `start` to `end`.
-fn tile_portable(
+/// Adds the sums of at most [`TERMS`] products.
+fn add_weighted(
+    modulus: &Modulus,
     weights: [&[u32]; SUMS],
-    inputs: &[&[u32]],
-    start: usize,
-    end: usize,
-) -> [[u64; TILE]; SUMS] {
-    let mut sums = [[0; TILE]; SUMS];
-    for (i, x) in inputs.iter().enumerate() {
-        for (sums, weights) in sums.iter_mut().zip(weights) {
-            let weight = u64::from(weights[i]);
-            sums.iter_mut().zip(&x[start..end]).for_each(|(sum, &x)| *sum += u64::from(x) * weight);
+    inputs: &[[u32; TILE]],
+    out: &mut [[u32; TILE]; SUMS],
+) {
+    for (out, weights) in out.iter_mut().zip(weights) {
+        let mut sums = [0_u64; TILE];
+        for (input, &weight) in inputs.iter().zip(weights) {
+            sums.iter_mut().zip(input).for_each(|(sum, &x)| *sum += u64::from(x) * u64::from(weight));
+        }
+        for (out, sum) in out.iter_mut().zip(sums) {
+            *out = modulus.add(*out, modulus.mul_montgomery(modulus.reduce(sum), 1));
         }
     }
-    sums
 }
 
 /// [`extend`] for a known number of digits.
