@@ -1,9 +1,9 @@
-//! Times of the scheme with slots, one core: `cargo bench -p phineus-he --bench slots`.
+//! CPU times of the scheme with slots, one core: `cargo bench -p phineus-he --bench slots`.
 #![expect(clippy::unwrap_used, reason = "a program, not a library")]
 
 use std::collections::BTreeMap;
-use std::time::Instant;
 
+use cpu_time::ThreadTime;
 use phineus_he::slots::{
     Evaluator, Giant, KeyShape, KeyUpload, Params, ParamsLiteral, ReplySpec, RequestShape, Requests,
     SecretKey, Term,
@@ -206,11 +206,11 @@ fn scheme(literal: &ParamsLiteral) {
     row("client: decrypt and decode", 1, || drop(secret.decrypt(&reply, &spec).unwrap()));
 }
 
-/// Prints the best and the median time of one call.
+/// Prints the best and the median CPU time of one call.
 fn row(name: &str, calls: u32, mut call: impl FnMut()) {
     let mut times: Vec<f64> = (0..RUNS)
         .map(|_| {
-            let start = Instant::now();
+            let start = ThreadTime::now();
             (0..calls).for_each(|_| call());
             start.elapsed().as_secs_f64() * 1e6 / f64::from(calls)
         })
