@@ -10,6 +10,7 @@
 //! Security: Galois keys encrypt the secret under its own conjugates (`phineus_he::GaloisKeys`).
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use phineus_he::{GaloisKeys, GaloisShape, PublicKey, SecretKey};
 use phineus_kernel::prg::Prg;
@@ -54,12 +55,14 @@ impl ClientKeys {
     ) -> Result<(), ProtocolError> {
         for (index, levels) in linear.used() {
             let params = &plan.rings()[index];
-            if !self.0.contains_key(&index) {
-                let secret = SecretKey::generate(params, rng);
-                channel.send(PUBLIC, &secret.public_key(rng)).await?;
-                self.0.insert(index, ClientRing { secret, levels: 0 });
-            }
-            let Some(ring) = self.0.get_mut(&index) else { continue };
+            let ring = match self.0.entry(index) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(missing) => {
+                    let secret = SecretKey::generate(params, rng);
+                    channel.send(PUBLIC, &secret.public_key(rng)).await?;
+                    missing.insert(ClientRing { secret, levels: 0 })
+                }
+            };
             if ring.levels < levels {
                 let mut rng = Prg::from_generator(rng);
                 let keys = compute(|| GaloisKeys::generate(&ring.secret, levels, &mut rng))?;
@@ -86,11 +89,13 @@ impl ServerKeys {
     ) -> Result<(), ProtocolError> {
         for (index, levels) in linear.used() {
             let params = &plan.rings()[index];
-            if !self.0.contains_key(&index) {
-                let public = channel.recv(PUBLIC, params).await?;
-                self.0.insert(index, ServerRing { public, galois: None });
-            }
-            let Some(ring) = self.0.get_mut(&index) else { continue };
+            let ring = match self.0.entry(index) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(missing) => {
+                    let public = channel.recv(PUBLIC, params).await?;
+                    missing.insert(ServerRing { public, galois: None })
+                }
+            };
             if ring.galois.as_ref().map_or(0, GaloisKeys::levels) < levels {
                 let shape = GaloisShape { params: params.clone(), levels };
                 ring.galois = Some(channel.recv(GALOIS, &shape).await?);
