@@ -78,7 +78,7 @@ fn main() -> ExitCode {
         Command::Prepare(arguments) => runtime.block_on(command::prepare::run(arguments)),
         Command::Infer(arguments) => runtime.block_on(command::infer::run(arguments)),
         Command::Verify(arguments) => runtime.block_on(command::verify::run(arguments)),
-        Command::Simulate(arguments) => command::simulate::run(&arguments),
+        Command::Simulate(arguments) => runtime.block_on(command::simulate::run(&arguments)),
         Command::Bench(arguments) => runtime.block_on(command::bench::run(arguments)),
         Command::Zoo(arguments) => command::zoo::run(&arguments),
     };

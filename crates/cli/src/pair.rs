@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use phineus_infer::report::Output;
 use phineus_infer::session::client::{Request, Session};
-use phineus_infer::store::{Limits, MemoryStore};
+use phineus_infer::store::{Limits, MemoryStore, Store};
 use phineus_model::fixed::{Model, Reveal};
 use phineus_net::shaped::LinkProfile;
 use phineus_net::tcp;
@@ -70,12 +70,20 @@ pub(crate) fn itself() -> Result<Command, Failure> {
 
 /// A session with a server of this machine.
 pub(crate) async fn connect(address: &str, flags: &PlanFlags) -> Result<Session, Failure> {
+    let store = MemoryStore::new(Limits::default(), &mut rand::rng());
+    connect_as(&store, address, flags).await
+}
+
+/// As [`connect`], for a client that may have several sessions.
+pub(crate) async fn connect_as(
+    store: &dyn Store,
+    address: &str,
+    flags: &PlanFlags,
+) -> Result<Session, Failure> {
     let mut channel = tcp::connect(address, DEADLINE).await?;
     channel.set_deadline(DEADLINE);
     let request = Request { wishes: flags.wishes(), ..Request::default() };
-    let rng = &mut rand::rng();
-    let store = MemoryStore::new(Limits::default(), rng);
-    Ok(Session::connect(channel, &request, &store, rng).await?)
+    Ok(Session::connect(channel, &request, store, &mut rand::rng()).await?)
 }
 
 /// Whether a report's output is the reference's, bit for bit.

@@ -16,7 +16,7 @@ mod day;
 pub mod published;
 pub mod wireless;
 
-use rand::Rng;
+use rand::{Rng, RngExt as _};
 
 use crate::plan::Link;
 use crate::report::Report;
@@ -146,6 +146,17 @@ pub struct Summary {
 
 /// Outstanding requests above which a rate is not sustained (the paper's rule).
 pub const SUSTAINED: f64 = 2.0;
+
+/// Times, in seconds, of the requests that arrive at `rate` per second before `end`: a Poisson process.
+pub fn arrivals(rate: f64, end: f64, rng: &mut impl Rng) -> Vec<f64> {
+    let mut now = 0.0;
+    let next = || {
+        // 1 - u is never 0.
+        now -= (1.0 - rng.random::<f64>()).ln() / rate;
+        (now < end).then_some(now)
+    };
+    std::iter::from_fn(next).collect()
+}
 
 /// Simulates `days` days.
 pub fn simulate(profile: &Profile, setting: &Setting, days: usize, rng: &mut impl Rng) -> Summary {

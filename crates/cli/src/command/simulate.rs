@@ -1,6 +1,7 @@
 //! `phineus simulate`: mean latency of a day of requests, against their rate and the storage for pre-computes.
 
 mod plot;
+mod real;
 
 use std::fmt::Write as _;
 use std::fs;
@@ -15,7 +16,9 @@ use phineus_net::shaped::LinkProfile;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use crate::compile::Quantisation;
 use crate::failure::Failure;
+use crate::options::PlanFlags;
 use crate::size::Size;
 use crate::table;
 
@@ -30,6 +33,10 @@ pub(crate) struct Arguments {
     /// Repeat the paper's figures from its own costs, and print both.
     #[arg(long, conflicts_with_all = ["profiles", "paper"])]
     published: bool,
+    /// Simulate one day of this network (a zoo name, an ONNX or .phn file) and live it: a client and a server on this machine,
+    /// with the first of the rates and of the storages.
+    #[arg(long, conflicts_with_all = ["profiles", "paper", "published"])]
+    real: Option<String>,
     /// Requests per second and client.
     #[arg(long, value_delimiter = ',', default_value = "0.0001,0.0003,0.001,0.003,0.01,0.03,0.1,0.3,1")]
     rates: Vec<f64>,
@@ -72,6 +79,10 @@ pub(crate) struct Arguments {
     /// Print JSON.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    plan: PlanFlags,
+    #[command(flatten)]
+    quantisation: Quantisation,
 }
 
 /// One point of the characterisation.
@@ -93,8 +104,11 @@ struct Candidate {
     linked: bool,
 }
 
-pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
+pub(crate) async fn run(arguments: &Arguments) -> Result<(), Failure> {
     check(arguments)?;
+    if let Some(network) = &arguments.real {
+        return real::run(arguments, network).await;
+    }
     if arguments.published {
         return print_published(arguments);
     }

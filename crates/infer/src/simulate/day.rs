@@ -3,9 +3,9 @@
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BinaryHeap, VecDeque};
 
-use rand::{Rng, RngExt as _};
+use rand::Rng;
 
-use super::{Day, Profile, Setting};
+use super::{Day, Profile, Setting, arrivals};
 
 /// What happens to a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -105,7 +105,9 @@ impl State<'_> {
     fn run(mut self, rng: &mut impl Rng) -> Day {
         let end = 3600.0 * self.setting.hours;
         for client in 0..self.clients.len() {
-            self.next_arrival(0.0, end, client, rng);
+            for seconds in arrivals(self.setting.rate, end, rng) {
+                self.at(seconds, client, Event::Arrival);
+            }
         }
         let (mut last, mut outstanding) = (0.0, 0_usize);
         let mut area = 0.0;
@@ -120,7 +122,6 @@ impl State<'_> {
                     let this = &mut self.clients[client];
                     self.day.ready += usize::from(this.stock > this.waiting.len());
                     this.waiting.push_back(now);
-                    self.next_arrival(now, end, client, rng);
                 }
                 Event::Computed => {
                     self.free_workers += 1;
@@ -208,14 +209,6 @@ impl State<'_> {
 
     fn most(&self) -> usize {
         (2.0 * self.setting.rate * 3600.0 * self.setting.hours).ceil() as usize + self.batch
-    }
-
-    fn next_arrival(&mut self, now: f64, end: f64, client: usize, rng: &mut impl Rng) {
-        // 1 - u is never 0.
-        let gap = -(1.0 - rng.random::<f64>()).ln() / self.setting.rate;
-        if now + gap < end {
-            self.at(now + gap, client, Event::Arrival);
-        }
     }
 
     fn at(&mut self, seconds: f64, client: usize, event: Event) {
