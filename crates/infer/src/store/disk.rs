@@ -3,7 +3,6 @@
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use redb::StorageBackend;
 use redb::backends::FileBackend;
@@ -16,10 +15,10 @@ pub trait Disk: Send + Sync + 'static {
     /// The ledger's bytes; no other opener may have them.
     type Ledger: StorageBackend;
 
-    /// Opens the ledger.
+    /// Opens the ledger, which its backend locks.
     ///
     /// # Errors
-    /// The operating system's, also if another process has it open.
+    /// The operating system's.
     fn ledger(&self) -> io::Result<Self::Ledger>;
 
     /// Tells this ledger from any copy of it.
@@ -69,8 +68,6 @@ pub struct Directory {
     shared: bool,
 }
 
-/// How long to wait for a ledger that another process has.
-const PATIENCE: Duration = Duration::from_secs(10);
 /// Extension of a record that is still being written.
 const UNFINISHED: &str = "tmp";
 
@@ -128,21 +125,7 @@ impl Disk for Directory {
         let path = self.path.join("ledger");
         let file = File::options().read(true).write(true).create(true).truncate(false).open(path)?;
         sync(&self.path)?;
-        let start = Instant::now();
-        loop {
-            match FileBackend::new(file.try_clone()?) {
-                Err(redb::DatabaseError::DatabaseAlreadyOpen)
-                    if self.shared && start.elapsed() < PATIENCE =>
-                {
-                    std::thread::sleep(Duration::from_millis(5));
-                }
-                Err(redb::DatabaseError::DatabaseAlreadyOpen) => {
-                    let words = "another process has this pool open";
-                    return Err(io::Error::new(io::ErrorKind::ResourceBusy, words));
-                }
-                opened => return opened.map_err(|e| io::Error::other(e.to_string())),
-            }
-        }
+        FileBackend::new(file).map_err(|e| io::Error::other(e.to_string()))
     }
 
     /// The file's number and time of birth: a copy, and a backup restored as a new file, have others.

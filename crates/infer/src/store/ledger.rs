@@ -73,45 +73,52 @@ pub(super) struct Own {
     pub(super) stamp: [u8; 32],
 }
 
+impl Own {
+    fn enter(&self, table: &mut redb::Table<'_, &'static str, [u8; 32]>) -> Result<(), redb::Error> {
+        let mut id = [0; 32];
+        id[..16].copy_from_slice(self.id.bytes());
+        table.insert("id", id)?;
+        table.insert("stamp", self.stamp)?;
+        Ok(())
+    }
+}
+
 pub(super) type Rows = Vec<(PrepId, Row)>;
 
 /// An open ledger. Every change is durable when its method returns.
 pub(super) struct Ledger(Database);
 
 impl Ledger {
-    pub(super) fn open(backend: impl redb::StorageBackend) -> Result<Self, redb::Error> {
+    pub(super) fn open(backend: impl redb::StorageBackend) -> Result<Self, redb::DatabaseError> {
         Ok(Self(Database::builder().create_with_backend(backend)?))
     }
 
     /// What the ledger says about its pool, or what `fresh` says if it is new.
     pub(super) fn own(&self, fresh: impl FnOnce() -> Own) -> Result<Own, redb::Error> {
+        if let Some(known) = self.known()? {
+            return Ok(known);
+        }
         let write = self.0.begin_write()?;
-        let own = {
+        let fresh = fresh();
+        {
             write.open_table(RECORDS)?;
             write.open_table(PEERS)?;
-            let mut own = write.open_table(OWN)?;
-            let known = match (own.get("id")?, own.get("stamp")?) {
-                (Some(id), Some(stamp)) => Some((id.value(), stamp.value())),
-                _ => None,
-            };
-            match known {
-                Some((id, stamp)) => {
-                    let mut short = [0; 16];
-                    short.copy_from_slice(&id[..16]);
-                    Own { id: PoolId::from_bytes(short), stamp }
-                }
-                None => {
-                    let fresh = fresh();
-                    let mut id = [0; 32];
-                    id[..16].copy_from_slice(fresh.id.bytes());
-                    own.insert("id", id)?;
-                    own.insert("stamp", fresh.stamp)?;
-                    fresh
-                }
-            }
-        };
+            fresh.enter(&mut write.open_table(OWN)?)?;
+        }
         write.commit()?;
-        Ok(own)
+        Ok(fresh)
+    }
+
+    fn known(&self) -> Result<Option<Own>, redb::Error> {
+        let table = match self.0.begin_read()?.open_table(OWN) {
+            Ok(table) => table,
+            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let (Some(id), Some(stamp)) = (table.get("id")?, table.get("stamp")?) else { return Ok(None) };
+        let mut short = [0; 16];
+        short.copy_from_slice(&id.value()[..16]);
+        Ok(Some(Own { id: PoolId::from_bytes(short), stamp: stamp.value() }))
     }
 
     /// Forgets all pre-computes and takes a new name and stamp: this ledger is a copy, and the pool it was copied from
@@ -121,11 +128,7 @@ impl Ledger {
         {
             write.open_table(RECORDS)?.retain(|_, _| false)?;
             write.open_table(PEERS)?.retain(|_, _| false)?;
-            let mut table = write.open_table(OWN)?;
-            let mut id = [0; 32];
-            id[..16].copy_from_slice(own.id.bytes());
-            table.insert("id", id)?;
-            table.insert("stamp", own.stamp)?;
+            own.enter(&mut write.open_table(OWN)?)?;
         }
         write.commit()?;
         Ok(())

@@ -11,11 +11,11 @@
 use std::collections::HashSet;
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use phineus_kernel::prg::Prg;
 use rand::CryptoRng;
-use redb::StorageBackend as _;
+use redb::{DatabaseError, StorageBackend as _};
 use zeroize::Zeroizing;
 
 use super::disk::{Directory, Disk};
@@ -49,6 +49,8 @@ impl<D: Disk> Pool<D> {
         let mut rng = Prg::from_generator(rng);
         let (ledger, id) = begin(&disk, &mut rng)?;
         let pool = Self { disk, key, limits, id, ledger: Mutex::new(Some(ledger)), rng: Mutex::new(rng) };
+        // With whom nothing is shared, nothing can be used twice.
+        pool.with(Ledger::forget_strangers)?;
         pool.sweep()?;
         Ok(pool)
     }
@@ -73,14 +75,12 @@ impl<D: Disk> Pool<D> {
         Ok(done)
     }
 
-    /// Removes what has expired, files that no row names, and peers with whom nothing is shared any more: there is
-    /// nothing that could be used twice.
+    /// Removes what has expired, and files that no row names.
     fn sweep(&self) -> Result<(), StoreError> {
         let now = now();
         if self.limits.life.is_some() {
             self.with(|ledger| ledger.remove_all(|row| expired(row.made, self.limits.life, now)))?;
         }
-        self.with(Ledger::forget_strangers)?;
         self.with(|ledger| {
             let known: HashSet<String> = ledger.rows()?.iter().map(|(id, _)| hex(id.bytes())).collect();
             for name in self.disk.names()? {
@@ -199,6 +199,9 @@ impl<D: Disk> Store for Pool<D> {
     }
 }
 
+/// How long to wait for a ledger that another process has.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// An empty record that says that the ledger was created completely.
 const COMPLETE: &str = "complete";
 
@@ -207,14 +210,24 @@ fn begin<D: Disk>(disk: &D, rng: &mut Prg) -> Result<(Ledger, PoolId), StoreErro
     let failed = |source| StoreError::Io { path: disk.place(), source };
     let broken = |e: redb::Error| failed(io::Error::other(e.to_string()));
     let complete = disk.names().map_err(failed)?.iter().any(|name| name == COMPLETE);
-    let ledger = match Ledger::open(disk.ledger().map_err(failed)?) {
-        Err(_) if !complete => {
-            // Its creation was interrupted: it never held anything.
-            let ledger = disk.ledger().map_err(failed)?;
-            ledger.set_len(0).map_err(failed)?;
-            Ledger::open(ledger).map_err(broken)?
+    let start = Instant::now();
+    let ledger = loop {
+        match Ledger::open(disk.ledger().map_err(failed)?) {
+            Err(DatabaseError::DatabaseAlreadyOpen) if disk.shared() && start.elapsed() < PATIENCE => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            Err(DatabaseError::DatabaseAlreadyOpen) => {
+                let words = "another process has this pool open";
+                return Err(failed(io::Error::new(io::ErrorKind::ResourceBusy, words)));
+            }
+            Err(_) if !complete => {
+                // Its creation was interrupted: it never held anything.
+                let ledger = disk.ledger().map_err(failed)?;
+                ledger.set_len(0).map_err(failed)?;
+                break Ledger::open(ledger).map_err(|e| broken(e.into()))?;
+            }
+            opened => break opened.map_err(|e| broken(e.into()))?,
         }
-        opened => opened.map_err(broken)?,
     };
     let stamp = disk.stamp().map_err(failed)?;
     let id = PoolId::random(rng);
