@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use phineus_infer::ProtocolError;
+use phineus_infer::plan::{Engine, Options};
 use phineus_infer::session::client::Prepared;
 use phineus_infer::session::server::Summary;
 use phineus_infer::store::PrepId;
@@ -71,11 +72,11 @@ struct Outcome {
 const BOUND: Duration = Duration::from_secs(60);
 
 /// Harms every frame in turn, all at once.
-async fn harm_every_frame(harm: Harm) {
+async fn harm_every_frame(harm: Harm, engine: Engine) {
     let model = nets::tiny("tiny");
     let x = input(&model, 7);
     let expected = reference::run(&model, &x).unwrap();
-    let host = Host::of([model]);
+    let host = Host::of_options(&Options::of(engine), [model]);
 
     let honest = converse(&host, &x, None, Duration::from_secs(30)).await;
     assert_eq!(honest.client.unwrap(), expected);
@@ -275,27 +276,30 @@ fn state_length(frame: &mut [u8]) {
 }
 
 macro_rules! harms {
-    ($($test:ident: $harm:ident,)*) => {$(
+    ($($test:ident: $harm:ident, $engine:ident;)*) => {$(
         #[tokio::test(flavor = "multi_thread")]
         async fn $test() {
-            harm_every_frame(Harm::$harm).await;
+            harm_every_frame(Harm::$harm, Engine::$engine).await;
         }
     )*};
 }
 
 harms! {
-    shorter_frames: Shorten,
-    frames_cut_off: Cut,
-    longer_frames: Lengthen,
-    bytes_between_frames: Trail,
-    flipped_contents: Flip,
-    flipped_headers: FlipHeader,
-    repeated_frames: Repeat,
-    lost_frames: Drop,
-    swapped_frames: Swap,
-    garbage: Garbage,
-    closed_connections: Close,
-    stalled_connections: Stall,
+    shorter_frames: Shorten, Delphi;
+    frames_cut_off: Cut, Delphi;
+    longer_frames: Lengthen, Delphi;
+    bytes_between_frames: Trail, Delphi;
+    flipped_contents: Flip, Delphi;
+    flipped_headers: FlipHeader, Delphi;
+    repeated_frames: Repeat, Delphi;
+    lost_frames: Drop, Delphi;
+    swapped_frames: Swap, Delphi;
+    garbage: Garbage, Delphi;
+    closed_connections: Close, Delphi;
+    stalled_connections: Stall, Delphi;
+    shorter_frames_of_transfers: Shorten, Ot;
+    flipped_contents_of_transfers: Flip, Ot;
+    repeated_frames_of_transfers: Repeat, Ot;
 }
 
 #[tokio::test(flavor = "multi_thread")]

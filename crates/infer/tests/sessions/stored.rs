@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use phineus_infer::ProtocolError;
+use phineus_infer::plan::{Engine, Options};
 use phineus_infer::session::client::{Prepared, Request, Session};
 use phineus_infer::store::{Lot, PrepId, Store as _, StoreError};
 use phineus_model::fixed::Reveal;
@@ -33,8 +34,11 @@ async fn infer(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pre_compute_serves_in_another_session() {
-    for model in [nets::tiny("tiny"), nets::dense_only(3, Reveal::ArgMax)] {
-        let host = Host::of([model.clone()]);
+    let engines = Engine::ALL.iter().flat_map(|engine| {
+        [nets::tiny("tiny"), nets::dense_only(3, Reveal::ArgMax)].map(|model| (Options::of(*engine), model))
+    });
+    for (options, model) in engines {
+        let host = Host::of_options(&options, [model.clone()]);
         let (id, bytes) = prepare(&host).await;
         let (later_id, later) = prepare(&host).await;
         let (mut session, _server) = host.connect().await;
@@ -55,9 +59,15 @@ async fn a_pre_compute_serves_in_another_session() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bytes_of_a_wrong_length_or_plan_are_no_material() {
-    let host = Host::of([nets::tiny("tiny")]);
+    for engine in Engine::ALL {
+        let host = Host::of_options(&Options::of(*engine), [nets::tiny("tiny")]);
+        refuses_other_bytes(&host).await;
+    }
+}
+
+async fn refuses_other_bytes(host: &Host) {
     let plan = host.plan();
-    let (id, bytes) = prepare(&host).await;
+    let (id, bytes) = prepare(host).await;
     for len in (0..bytes.len()).step_by(7).chain([bytes.len() - 1]) {
         let cut = Prepared::from_bytes(id, &bytes[..len], &plan);
         assert!(matches!(cut, Err(ProtocolError::Material)), "{len} bytes");
