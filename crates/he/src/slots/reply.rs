@@ -16,8 +16,9 @@
 //! error bound E of the ciphertext in every slot, hence, a coefficient being a mean of slots times numbers of absolute value
 //! at most 1, by `2 scale E` in every coefficient. The two views differ in statistical distance by at most
 //! d 2 scale E / F, besides RLWE: [`ReplySpec::log2_distance`]. E bounds the error of an *approximate* scheme: the client
-//! sees the exact result only up to flood and error, so hiding 2^-t takes t bits of precision more than the result needs,
-//! at every level. Chains with two primes per step have them; chains with one prime do not, and their flood only blurs.
+//! sees the exact result only up to flood and error, so hiding 2^-t takes t + log2 d bits of precision more than the result
+//! needs, at every level: scales of several primes. With scales of one prime a flood only blurs, and the error, which depends
+//! on the weights in ways that a client with its key can compute, is not hidden in the sense of a proof.
 //! What is promised is this number, not more. It covers weights that give the same result; what the result itself says
 //! about the weights no flood hides.
 
@@ -66,7 +67,7 @@ impl ReplySpec {
     /// Replies with slots of period `period`, words of `width` bits and a flood of 2^`log_flood`.
     ///
     /// # Errors
-    /// [`SlotsError::Reply`] unless the period is a power of two up to n, the width is at most 60 and no more than the bits
+    /// [`SlotsError::Reply`] unless the period is a power of two up to n, the width is in 8..=56 and no more than the bits
     /// of the modulus of level 0, and the flood leaves room below it.
     pub fn new(params: &Arc<Params>, period: usize, width: u32, log_flood: u32) -> Result<Self, SlotsError> {
         let fail = |reason| Err(SlotsError::Reply { period, width, reason });
@@ -74,8 +75,8 @@ impl ReplySpec {
         if !period.is_power_of_two() || period > params.slots() {
             return fail("the period is a power of two and at most the number of slots");
         }
-        if !(8..=60).contains(&width) || f64::from(width) > log2_q.ceil() {
-            return fail("the width is at least 8, at most 60, and not above the modulus");
+        if !(8..=56).contains(&width) || f64::from(width) > log2_q.ceil() {
+            return fail("the width is at least 8, at most 56, and not above the modulus");
         }
         if f64::from(log_flood) > log2_q - 2.0 || log_flood > 60 {
             return fail("the flood exceeds the modulus");
@@ -282,11 +283,12 @@ fn switch(params: &Params, poly: &Poly, width: u32, stride: usize) -> Vec<u64> {
             modulus.mul(acc, modulus.reduce(params.plans()[other].modulus().value().into()))
         });
         let garner = modulus.to_montgomery(modulus.inv(cofactor));
-        // floor(2^64 y / p) = y floor(2^64 / p) + floor(y (2^64 mod p) / p); the last term is left out, at most 2^28.
-        let inverse = u64::MAX / u64::from(modulus.value());
+        // 2^64 y / p from floor(2^(63 + k) / p), for p of k bits: less than 3 too small.
+        let shift = modulus.bits() - 1;
+        let inverse = (1_u128 << (64 + shift)) / u128::from(modulus.value());
         for (sum, &c) in fractions.iter_mut().zip(poly.limb(index).iter().step_by(stride)) {
             let y = modulus.mul_montgomery(c, garner);
-            *sum = sum.wrapping_add(u64::from(y).wrapping_mul(inverse));
+            *sum = sum.wrapping_add(((u128::from(y) * inverse) >> shift) as u64);
         }
     }
     fractions.iter_mut().for_each(|v| *v >>= 64 - width);

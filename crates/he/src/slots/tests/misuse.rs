@@ -90,7 +90,7 @@ fn values() {
 fn replies() {
     let mut pair = Pair::new(&literal(12, 1), &[]);
     for (period, width, flood) in
-        [(0, 20, 0), (3, 20, 0), (8192, 20, 0), (16, 7, 0), (16, 29, 0), (16, 61, 0), (16, 20, 27)]
+        [(0, 20, 0), (3, 20, 0), (8192, 20, 0), (16, 7, 0), (16, 29, 0), (16, 57, 0), (16, 20, 27)]
     {
         let spec = ReplySpec::new(&pair.params, period, width, flood);
         assert!(matches!(spec, Err(SlotsError::Reply { .. })), "{period} {width} {flood}");
