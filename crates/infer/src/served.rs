@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use phineus_he::{Eval, Poly};
-use phineus_kernel::gemm;
 use phineus_model::fixed::Model;
-use phineus_model::op;
 use phineus_model::phn::Public;
 use rayon::prelude::*;
 use thiserror::Error;
 
+use crate::clear;
 use crate::plan::{LinearLayer, NotOffered, Offer, Options, Plan, PlanError, Wishes};
 use crate::protocol::linear_he;
 
@@ -19,7 +18,7 @@ pub struct Served {
     model: Arc<Model>,
     plan: Arc<Plan>,
     /// Per linear layer and group, for the online product.
-    packed: Arc<Vec<Vec<gemm::Weights>>>,
+    packed: Arc<Vec<clear::Weights>>,
     /// Per linear layer, transformed for the encrypted product; empty where the cache had no room.
     transformed: Arc<Vec<Vec<Poly<Eval>>>>,
     cache_bytes: usize,
@@ -35,7 +34,10 @@ impl Served {
         model.validate()?;
         let plan = Arc::new(Plan::new(Public::of(&model), options)?);
         let layers = plan.linear().layers();
-        let packed = layers.iter().map(|layer| pack(layer, &model.weights[layer.weights].weights)).collect();
+        let pack = |layer: &LinearLayer| {
+            clear::Weights::new(&layer.conv, &model.weights[layer.weights].weights)
+        };
+        let packed = layers.iter().map(pack).collect();
         let transformed = Arc::new(transform(&model, &plan, cache_bytes));
         Ok(Self { model: Arc::new(model), plan, packed: Arc::new(packed), transformed, cache_bytes })
     }
@@ -73,12 +75,7 @@ impl Served {
         for (row, bias) in sum.chunks_mut(pixels).zip(&self.model.weights[layer.weights].bias) {
             row.iter_mut().for_each(|word| *word = word.wrapping_add(*bias as u32));
         }
-        let groups = &self.packed[layer.index];
-        let rows = sum.len() / groups.len();
-        sum.par_chunks_mut(rows).zip(groups).enumerate().for_each(|(group, (sum, weights))| {
-            let columns = op::im2col::run(&layer.conv, group, x);
-            weights.multiply_parallel(pixels, &columns, sum);
-        });
+        self.packed[layer.index].multiply(&layer.conv, x, &mut sum);
         let bits = u32::MAX >> (32 - layer.bits);
         sum.iter_mut().for_each(|word| *word &= bits);
         sum
@@ -111,12 +108,6 @@ fn transform(model: &Model, plan: &Plan, cache_bytes: usize) -> Vec<Vec<Poly<Eva
         (0..layer.packing.weight_polys()).into_par_iter().map(one).collect()
     };
     plan.linear().layers().iter().map(one_layer).collect()
-}
-
-fn pack(layer: &LinearLayer, weights: &[i32]) -> Vec<gemm::Weights> {
-    let conv = &layer.conv;
-    let (rows, columns) = (conv.out_channels / conv.groups, conv.weights_per_output());
-    weights.chunks(rows * columns).map(|group| gemm::Weights::pack(rows, columns, group)).collect()
 }
 
 /// The models of one server, by name, under every plan that its clients have asked for.

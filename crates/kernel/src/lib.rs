@@ -7,6 +7,7 @@ mod wide;
 
 pub mod block;
 
+pub mod correlate;
 pub mod cpu;
 pub mod embedding;
 pub mod gemm;
