@@ -13,6 +13,8 @@
 
 pub mod automorphism;
 #[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
 mod avx512;
 pub mod inner;
 pub mod matrix;
@@ -128,8 +130,7 @@ impl Plan {
         self.inverse_on(Backend::detected(), values);
     }
 
-    /// [`Plan::forward`] on one backend; for tests. AVX2 has no wide 64-bit multiplication and runs the portable
-    /// code.
+    /// [`Plan::forward`] on one backend; for tests. AVX2 without FMA runs the portable code.
     ///
     /// # Panics
     /// If the slice does not have n elements or the machine lacks the backend.
@@ -142,11 +143,17 @@ impl Plan {
                 // SAFETY: the machine has the instructions of this backend.
                 unsafe { avx512::forward(self, values) }
             }
+            #[cfg(target_arch = "x86_64")]
+            Backend::Avx2 if is_x86_feature_detected!("fma") => {
+                assert!(runs(backend), "backend of this machine");
+                // SAFETY: the machine has the instructions of this backend, and FMA.
+                unsafe { avx2::forward(self, values) }
+            }
             _ => portable::forward(self, values),
         }
     }
 
-    /// [`Plan::inverse`] on one backend; for tests. AVX2 runs the portable code.
+    /// [`Plan::inverse`] on one backend; for tests. AVX2 without FMA runs the portable code.
     ///
     /// # Panics
     /// If the slice does not have n elements or the machine lacks the backend.
@@ -158,6 +165,12 @@ impl Plan {
                 assert!(runs(backend), "backend of this machine");
                 // SAFETY: the machine has the instructions of this backend.
                 unsafe { avx512::inverse(self, values) }
+            }
+            #[cfg(target_arch = "x86_64")]
+            Backend::Avx2 if is_x86_feature_detected!("fma") => {
+                assert!(runs(backend), "backend of this machine");
+                // SAFETY: the machine has the instructions of this backend, and FMA.
+                unsafe { avx2::inverse(self, values) }
             }
             _ => portable::inverse(self, values),
         }

@@ -21,7 +21,7 @@ impl Plan {
         self.forward_octet_on(Backend::detected(), values);
     }
 
-    /// [`Plan::forward_octet`] on one backend; for tests. AVX2 runs the portable code.
+    /// [`Plan::forward_octet`] on one backend; for tests. AVX2 without FMA runs the portable code.
     ///
     /// # Panics
     /// If the slice does not have n elements or the machine lacks the backend.
@@ -33,6 +33,12 @@ impl Plan {
                 assert!(super::runs(backend), "backend of this machine");
                 // SAFETY: the machine has the instructions of this backend.
                 unsafe { super::avx512::forward_octet(self, values) }
+            }
+            #[cfg(target_arch = "x86_64")]
+            Backend::Avx2 if is_x86_feature_detected!("fma") => {
+                assert!(super::runs(backend), "backend of this machine");
+                // SAFETY: the machine has the instructions of this backend, and FMA.
+                unsafe { super::avx2::forward_octet(self, values) }
             }
             _ => super::portable::forward_octet(self, values),
         }
