@@ -282,10 +282,11 @@ fn mul_acc_portable(rows: &mut [Row<'_, '_>], block: Block<'_>) {
                         WeightForm::Single => &row.weights[term][block.at + place * LANES..],
                         WeightForm::Octet => &row.weights[term / LANES][block.at + term % LANES * LANES..],
                     };
-                    for lane in 0..LANES {
-                        let product = u128::from(x[half].0[lane]) * u128::from(w[lane]);
-                        lo.0[lane] = lo.0[lane].wrapping_add(product as u64 & MASK52);
-                        hi.0[lane] = hi.0[lane].wrapping_add((product >> 52) as u64);
+                    let factors = x[half].0.iter().zip(w);
+                    for ((lo, hi), (&x, &w)) in lo.0.iter_mut().zip(&mut hi.0).zip(factors) {
+                        let product = u128::from(x) * u128::from(w);
+                        *lo = lo.wrapping_add(product as u64 & MASK52);
+                        *hi = hi.wrapping_add((product >> 52) as u64);
                     }
                 }
             }
