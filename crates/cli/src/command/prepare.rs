@@ -66,9 +66,10 @@ async fn fill(
     while left > 0 {
         let now = left.min(arguments.bulk as usize);
         let keep = |prepared: Prepared| {
-            let record = prepared.to_bytes();
+            let id = prepared.id();
+            let record = prepared.into_bytes();
             bytes += record.len() as u64;
-            store.put(&lot, prepared.id(), &record)?;
+            store.put(&lot, id, &record)?;
             bar.inc(1);
             Ok(())
         };

@@ -69,8 +69,14 @@ pub(crate) struct ServerMaterial {
 
 impl ClientMaterial {
     pub(crate) fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
-        // Room for all of it, so that no copy stays behind in memory that was outgrown.
-        let mut out = Zeroizing::new(Vec::with_capacity(self.stored_bytes() as usize));
+        let mut out = self.head(self.stored_bytes() as usize);
+        self.layers.iter().for_each(|layer| layer.append_to(&mut out));
+        out
+    }
+
+    /// All but the layers, with room for all of it, so that no copy stays behind in memory that was outgrown.
+    fn head(&self, len: usize) -> Zeroizing<Vec<u8>> {
+        let mut out = Zeroizing::new(Vec::with_capacity(len));
         out.extend(self.plan);
         out.extend(self.seed.bytes());
         out.extend(self.tweak.to_le_bytes());
@@ -83,7 +89,15 @@ impl ClientMaterial {
                 out.extend(count.to_le_bytes());
             }
         }
-        self.layers.iter().for_each(|layer| layer.append_to(&mut out));
+        out
+    }
+
+    /// As [`ClientMaterial::to_bytes`], and frees each layer once it is copied.
+    pub(crate) fn into_bytes(mut self) -> Zeroizing<Vec<u8>> {
+        let len = self.stored_bytes() as usize;
+        let layers = std::mem::take(&mut self.layers);
+        let mut out = self.head(len);
+        layers.into_iter().for_each(|layer| layer.append_to(&mut out));
         out
     }
 
@@ -118,13 +132,14 @@ impl ClientMaterial {
 }
 
 impl ServerMaterial {
-    pub(crate) fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
+    /// Frees each layer once it is copied: tables are never there twice.
+    pub(crate) fn into_bytes(self) -> Zeroizing<Vec<u8>> {
         let layers: usize = self.layers.iter().map(ServerLayer::stored_bytes).sum();
         let mut out = Zeroizing::new(Vec::with_capacity(48 + 8 * self.cpu_seconds.len() + layers));
         out.extend(self.seed.bytes());
         self.delta.iter().for_each(|delta| out.extend(delta.block().to_bytes()));
         self.cpu_seconds.iter().for_each(|s| out.extend(s.to_le_bytes()));
-        self.layers.iter().for_each(|layer| layer.append_to(&mut out));
+        self.layers.into_iter().for_each(|layer| layer.append_to(&mut out));
         out
     }
 

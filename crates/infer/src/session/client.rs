@@ -361,6 +361,12 @@ impl Prepared {
         self.material.to_bytes()
     }
 
+    /// The same, in place of the pre-compute: little of it is in memory twice.
+    #[must_use]
+    pub fn into_bytes(self) -> Zeroizing<Vec<u8>> {
+        self.material.into_bytes()
+    }
+
     /// From a store.
     ///
     /// # Errors

@@ -106,7 +106,7 @@ async fn converse(
                     let transfers = &mut ready.transfers;
                     let material = exec::server::nonlinear(channel, &served, half, transfers, rng).await?;
                     let id = PrepId::random(rng);
-                    store.put(&lot, id, &material.to_bytes())?;
+                    store.put(&lot, id, &material.into_bytes())?;
                     channel.send_bytes(READY, id.bytes()).await?;
                     channel.flush().await?;
                     summary.prepared += 1;
