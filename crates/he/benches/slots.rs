@@ -53,6 +53,9 @@ fn batch() {
     });
 }
 
+/// A linear map: level of the input, baby steps, giant steps, folds.
+type Layer = (usize, Vec<u32>, Vec<u32>, Vec<u32>);
+
 /// The operations of LoLa's network, one image: convolution, square, 845 -> 100, square, 100 -> 10, all in one ciphertext.
 fn lola() {
     let params = Params::new(&ParamsLiteral::near(13, 25.0, 5, 1, &[28], &[28, 28]).unwrap()).unwrap();
@@ -60,8 +63,7 @@ fn lola() {
     let mut rng = Prg::from_seed32(&[7; 32]);
     let secret = SecretKey::generate(&params, &mut rng);
     let public = secret.public_key(&mut rng);
-    // Level of the input, baby steps, giant steps, folds.
-    let layers: [(usize, Vec<u32>, Vec<u32>, Vec<u32>); 3] = [
+    let layers: [Layer; 3] = [
         (5, (0..4).map(|b| 256 * b).collect(), vec![0, 1024], vec![2048, 4096]),
         (3, (0..8).collect(), vec![0, 8, 16, 24], vec![2080, 4160, 1024, 512, 256, 128]),
         (1, (0..4).collect(), vec![0, 4, 8, 12], vec![16, 32, 64]),
