@@ -197,7 +197,7 @@ impl Session {
         one.ok_or(ProtocolError::Material)
     }
 
-    /// The offline phase of `count` inferences, at most [`MAX_BULK`](crate::plan::MAX_BULK): their linear layers
+    /// The offline phase of `count` inferences, at most [`MAX_BULK`]: their linear layers
     /// together, which costs less time and traffic each, then their non-linear layers one after the other. Of large
     /// networks only as many at a time as [`Plan::together`] allows. Each pre-compute goes to `keep` as soon as it is
     /// complete.
@@ -355,7 +355,7 @@ impl Prepared {
         self.id
     }
 
-    /// For a [`Store`](crate::store::Store).
+    /// For a [`Store`].
     #[must_use]
     pub fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
         self.material.to_bytes()
