@@ -114,12 +114,14 @@ async fn converse(
             }
             Command::Infer(id) => {
                 let record = store.take(&lot, PrepId::from_bytes(id))?;
+                let stored_bytes = record.len() as u64;
                 let material = ServerMaterial::from_bytes(&record, plan)?;
+                drop(record);
                 let offline_cpu = material.cpu_seconds.clone();
                 channel.send_bytes(GO, &[]).await?;
                 channel.flush().await?;
                 let online_cpu = exec::server::online(channel, &served, material).await?;
-                let footprint = Footprint { peak_rss_bytes: peak_rss(), stored_bytes: record.len() as u64 };
+                let footprint = Footprint { peak_rss_bytes: peak_rss(), stored_bytes };
                 channel.send(STATS, &Stats { footprint, offline_cpu, online_cpu }).await?;
                 channel.flush().await?;
                 summary.served += 1;
