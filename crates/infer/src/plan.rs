@@ -286,7 +286,8 @@ impl Plan {
 
     /// Those by oblivious transfer.
     pub(crate) fn by_transfers(&self) -> impl Iterator<Item = &OtLayer> {
-        self.nonlinear().filter_map(|layer| if let NonLinear::Ot(layer) = layer { Some(layer) } else { None })
+        self.nonlinear()
+            .filter_map(|layer| if let NonLinear::Ot(layer) = layer { Some(&**layer) } else { None })
     }
 
     /// Those that the client garbles.

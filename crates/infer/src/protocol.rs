@@ -73,10 +73,10 @@ pub(crate) fn price(layer: &NonLinear, directions: &Directions) -> [(Cost, u64);
     let mut offline = script();
     match layer {
         NonLinear::ServerGarbles(layer) => act_gc::predict_offline(&[layer], &mut offline),
-        NonLinear::Ot(layer) => act_ot::predict_offline(&[layer], &mut offline),
+        NonLinear::Ot(layer) => act_ot::predict_offline(&[&**layer], &mut offline),
         NonLinear::ClientGarbles(layer) => act_cg::predict_offline(&[layer], &mut offline),
     };
-    let mut online = script();
+    let mut online = script().behind_a_message();
     predict_nonlinear(layer, &mut online);
     [offline, online].map(|script| (script.total(), script.delays()))
 }

@@ -23,7 +23,8 @@ pub(crate) struct Arguments {
 /// Prints every activation with all its protocols, and the whole network under every engine.
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let model = compile::load(&arguments.network, &[], &arguments.quantisation)?;
-    let options = arguments.plan.options(None);
+    // What is explained is the planner's choice, beside all engines.
+    let options = Options { engine: Engine::Auto, ..arguments.plan.options(None) };
     let plan = compile::plan(&model, &options)?;
     println!("{}", layers(&plan)?);
     println!("{}", engines(&model, &options));

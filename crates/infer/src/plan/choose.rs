@@ -73,7 +73,7 @@ impl<'p> Chooser<'p> {
         for (node, this) in self.public.graph.nodes.iter().enumerate() {
             let Op::Act(act) = &this.op else { continue };
             if let Some(layer) = OtLayer::new(&self.public.graph, node, act, self.options.rounding) {
-                let [down, up] = NonLinear::Ot(layer).transfers();
+                let [down, up] = layer.all_transfers();
                 sum = [sum[0] + down, sum[1] + up];
             }
         }
@@ -84,20 +84,21 @@ impl<'p> Chooser<'p> {
     pub(super) fn act(&mut self, node: NodeId, act: &Act) -> Result<NonLinear, PlanError> {
         let by_transfers = match self.options.engine {
             Engine::Delphi | Engine::ClientGarbler => None,
-            Engine::Ot | Engine::Auto => {
-                OtLayer::new(&self.public.graph, node, act, self.options.rounding).map(NonLinear::Ot)
-            }
+            Engine::Ot | Engine::Auto => self.by_transfers(node, act),
         };
         match (by_transfers, self.options.engine) {
             (Some(layer), Engine::Ot) => Ok(layer),
-            (by_transfers, engine) => {
-                let garbled = self.circuits.act(self.public, node, act)?;
-                match by_transfers {
-                    Some(layer) => Ok(self.best([NonLinear::ServerGarbles(garbled), layer])),
-                    None => Ok(NonLinear::garbled(garbled, engine)),
-                }
-            }
+            (Some(layer), _) => Ok(match self.circuits.act(self.public, node, act) {
+                Ok(garbled) => self.best([NonLinear::ServerGarbles(garbled), layer]),
+                Err(_) => layer,
+            }),
+            (None, engine) => Ok(NonLinear::garbled(self.circuits.act(self.public, node, act)?, engine)),
         }
+    }
+
+    fn by_transfers(&self, node: NodeId, act: &Act) -> Option<NonLinear> {
+        let layer = OtLayer::new(&self.public.graph, node, act, self.options.rounding)?;
+        Some(NonLinear::Ot(Box::new(layer)))
     }
 
     /// The layer that reveals which output is the largest.
@@ -116,8 +117,7 @@ impl<'p> Chooser<'p> {
         let mut all = vec![NonLinear::ServerGarbles(self.circuits.act(self.public, node, act)?)];
         let by_client = NonLinear::garbled(self.circuits.act(self.public, node, act)?, Engine::ClientGarbler);
         all.extend(Some(by_client).filter(|layer| matches!(layer, NonLinear::ClientGarbles(_))));
-        let by_transfers = OtLayer::new(&self.public.graph, node, act, self.options.rounding);
-        all.extend(by_transfers.map(NonLinear::Ot));
+        all.extend(self.by_transfers(node, act));
         let candidates = all.iter().map(|layer| self.candidate(layer)).collect();
         Ok(Explanation { node, instances: layer.instances(), candidates, chosen: layer.protocol() })
     }
@@ -163,12 +163,12 @@ fn work(layer: &NonLinear) -> [f64; 2] {
     }
 }
 
-/// Seconds of one core per AND, garbled and evaluated (`phineus bench` on one core of a machine with VAES).
-const GARBLE: f64 = 9e-9;
-const EVALUATE: f64 = 12e-9;
+/// Seconds of one core with VAES per AND, garbled and evaluated (`phineus bench activations`).
+const GARBLE: f64 = 11e-9;
+const EVALUATE: f64 = 9.5e-9;
 /// Per label of an input.
 const LABEL: f64 = 2e-9;
 /// Per random transfer, both ends.
-const TRANSFER: f64 = 40e-9;
+const TRANSFER: f64 = 50e-9;
 /// Per comparison online, both ends.
-const COMPARE: f64 = 0.4e-6;
+const COMPARE: f64 = 0.5e-6;

@@ -17,7 +17,7 @@ pub enum NonLinear {
     /// The server garbles, the client evaluates (`protocol::act_gc`).
     ServerGarbles(GarbledLayer),
     /// Comparison by oblivious transfer (`protocol::act_ot`).
-    Ot(OtLayer),
+    Ot(Box<OtLayer>),
     /// The client garbles, the server evaluates (`protocol::act_cg`).
     ClientGarbles(GarbledLayer),
 }

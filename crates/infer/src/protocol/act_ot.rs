@@ -14,7 +14,8 @@
 //! Online, layer by layer: truth tables, carries, products (steps 3 to 7 of `compare::relu`), once per level of the tree
 //! of maxima and once for the rescale.
 //!
-//! Cost per rescale, l = 24, f = 8: 43 transfers offline, 41 bytes online; kept packed, about 16 bytes by either party.
+//! Cost per rescale, l = 24, f = 8: 43 transfers offline, 41 bytes online; kept packed, about 24 bytes by the client and 40
+//! by the server.
 //!
 //! Security: semi-honest, transfers secure against malicious parties; see `compare::relu`.
 

@@ -36,6 +36,12 @@ impl Script {
         Self { traffic: none, mark: none, sent_since_receive: false, directions, stock, clocks: [0; 2] }
     }
 
+    /// The same behind a message of the client, whose answer it has to wait for.
+    pub(crate) fn behind_a_message(mut self) -> Self {
+        self.sent_since_receive = true;
+        self
+    }
+
     /// The client sends a payload of `len` bytes.
     pub(crate) fn up(&mut self, len: usize) {
         self.traffic.sent += (len + FRAME_HEADER) as u64;
