@@ -41,6 +41,16 @@ impl Encrypted {
     }
 }
 
+impl Encrypted {
+    /// An input of a map with this gain, whose outcome keeps below the ceiling of the level below.
+    fn bounded(&self, x: &Ciphertext, level: usize, gain: f64) -> Ciphertext {
+        let ceiling = level.checked_sub(1).and_then(|below| self.ceilings.get(below)).copied();
+        let room = ceiling.unwrap_or(f64::INFINITY) / gain.max(f64::MIN_POSITIVE);
+        let (magnitude, error) = (x.magnitude().min(room), x.error().min(room * PRECISION));
+        x.clone().with_magnitude(magnitude).with_error(error)
+    }
+}
+
 /// Largest error of a slot, relative to the largest slot of its level, that this file reckons with.
 const PRECISION: f64 = 1.0 / 64.0;
 
@@ -116,6 +126,8 @@ impl Evaluator for Encrypted {
                     .collect(),
             })
             .collect();
+        let level = xs.first().map_or(0, Ciphertext::level);
+        let xs: Vec<Ciphertext> = xs.iter().map(|x| self.bounded(x, level, gain)).collect();
         let xs: Vec<&Ciphertext> = xs.iter().collect();
         let folds: Vec<u32> = folds.iter().map(|&fold| step(fold)).collect();
         Ok(self.capped(self.evaluator.linear_folded(&xs, &giants, &folds, Some(gain))?))
@@ -134,10 +146,10 @@ impl Evaluator for Encrypted {
         let (sum, squares): (f64, f64) = (most(&f64::abs), most(&|w| w * w));
         let (ratio, level) =
             (squares.sqrt() / sum.max(f64::MIN_POSITIVE), xs.first().map_or(0, |x| x.level()));
-        let below = level.checked_sub(1).and_then(|below| self.ceilings.get(below)).copied();
         let bounded = |x: &&Ciphertext| {
-            let room = below.unwrap_or(f64::INFINITY) / sum.max(f64::MIN_POSITIVE);
-            (*x).clone().with_magnitude(x.magnitude().min(room)).with_error(x.error() * ratio)
+            let x = self.bounded(x, level, sum);
+            let error = x.error() * ratio;
+            x.with_error(error)
         };
         let xs: Vec<Ciphertext> = xs.iter().map(bounded).collect();
         let outputs = self.evaluator.combine(&xs.iter().collect::<Vec<_>>(), weights)?;

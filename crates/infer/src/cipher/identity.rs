@@ -6,6 +6,8 @@
 //! that are public anyway.
 
 use std::fmt;
+use std::io::{self, Write as _};
+use std::path::Path;
 
 use phineus_he::slots::SecretKey;
 use phineus_kernel::prg::Prg;
@@ -40,6 +42,28 @@ impl Identity {
         &self.seed
     }
 
+    /// The identity in a file of 32 bytes that only its owner may read; a new one if there is no file.
+    ///
+    /// # Errors
+    /// A file of another length, or one that cannot be read or made.
+    pub fn in_file(path: &Path, rng: &mut impl CryptoRng) -> io::Result<Self> {
+        let mut seed = Zeroizing::new([0; 32]);
+        match std::fs::read(path).map(Zeroizing::new) {
+            Ok(bytes) if bytes.len() == seed.len() => seed.copy_from_slice(&bytes),
+            Ok(_) => return Err(io::Error::new(io::ErrorKind::InvalidData, "an identity has 32 bytes")),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                rng.fill_bytes(&mut *seed);
+                let mut options = std::fs::OpenOptions::new();
+                options.write(true).create_new(true);
+                #[cfg(unix)]
+                std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+                options.open(path)?.write_all(&*seed)?;
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(Self { seed })
+    }
+
     /// What names the client to a server.
     #[must_use]
     pub fn token(&self) -> [u8; 32] {
@@ -59,5 +83,26 @@ impl Identity {
 impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Identity(..)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_identity_is_kept_in_a_file() {
+        let folder = std::env::temp_dir().join(format!("phineus-identity-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("seed");
+        let mut rng = Prg::from_seed32(&[4; 32]);
+        let first = Identity::in_file(&path, &mut rng).unwrap();
+        let again = Identity::in_file(&path, &mut rng).unwrap();
+        assert_eq!(first.token(), again.token());
+        assert_ne!(first.token(), Identity::random(&mut rng).token());
+        std::fs::write(&path, [0; 31]).unwrap();
+        assert_eq!(Identity::in_file(&path, &mut rng).unwrap_err().kind(), io::ErrorKind::InvalidData);
+        std::fs::remove_dir_all(&folder).unwrap();
+        assert_eq!(format!("{first:?}"), "Identity(..)");
     }
 }

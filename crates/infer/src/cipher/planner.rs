@@ -15,6 +15,10 @@ use super::reach::{self, InputForm};
 
 /// Layouts that are followed from map to map.
 const BEAM: usize = 6;
+/// The same for maps whose proof takes seconds.
+const NARROW_BEAM: usize = 2;
+/// Entries of such a map.
+const LARGE: usize = 1 << 24;
 
 /// What a program is made for.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -94,7 +98,15 @@ pub fn plan(shapes: &[Shape], target: Target, costs: &CostModel) -> Result<Progr
             next(&beam, shape, level, costs)
         };
         let last = layer + 1 == shapes.len();
-        beam = proven(ways, &Entries::new(*shape), level, if last { 1 } else { BEAM }, last, costs);
+        let large = shape.inputs() * shape.outputs() > LARGE;
+        let keep = if last {
+            1
+        } else if large {
+            NARROW_BEAM
+        } else {
+            BEAM
+        };
+        beam = proven(ways, &Entries::new(*shape), level, keep, last, costs);
         if beam.is_empty() {
             let (inputs, outputs) = (shape.inputs(), shape.outputs());
             return Err(PlannerError::Layer { layer, inputs, outputs, slots });

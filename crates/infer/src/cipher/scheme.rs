@@ -74,7 +74,7 @@ const HEADROOM: u32 = 3;
 const FLOOD: u32 = 16;
 
 /// How large values are in a scaled network: see [`Network::scaled`](super::Network::scaled).
-pub const PEAKS: Peaks = Peaks { square: 8.0, output: 0.5 };
+pub const PEAKS: Peaks = Peaks { square: 2.0, output: 0.5 };
 /// By how much inputs may exceed those that a network was calibrated with.
 const MARGIN: f64 = 1.5;
 
@@ -207,13 +207,14 @@ impl Scheme {
 /// The chain with the largest scale that fits below the cap, if that has the wanted precision: special primes make a
 /// digit of two limbs where there is room, and of one otherwise.
 fn chain(log_n: u32, cap: u32, depth: usize, precision: u32) -> Option<Result<ParamsLiteral, SlotsError>> {
+    // A special prime is a little longer than those that it is divided with; level 0 has room above the scale.
+    let special = |scale: f64| (scale.ceil() as u32 + 2).min(WORD);
     let fits = |digits: u32| {
-        // All primes of one size, but for the headroom of level 0.
-        let room = f64::from(cap) - 0.5 - f64::from(HEADROOM + WORD * digits);
-        let scale = (room / (depth as f64 + 1.0)).min(f64::from(WORD - HEADROOM));
-        (scale >= f64::from(precision)).then_some((digits, scale))
+        let bits = |scale: f64| (depth as f64 + 1.0) * scale + f64::from(HEADROOM + digits * special(scale));
+        let scales = (4 * precision..=4 * (WORD - HEADROOM)).rev().map(|quarters| f64::from(quarters) / 4.0);
+        scales.filter(|&scale| bits(scale) <= f64::from(cap) - 0.5).map(|scale| (digits, scale)).next()
     };
     let (digits, scale) = [2, 1].into_iter().find_map(fits)?;
     let base = (scale + f64::from(HEADROOM)).floor() as u32;
-    Some(ParamsLiteral::near(log_n, scale, depth, 1, &[base], &vec![WORD; digits as usize]))
+    Some(ParamsLiteral::near(log_n, scale, depth, 1, &[base], &vec![special(scale); digits as usize]))
 }

@@ -1,6 +1,7 @@
 //! Programs against the float network.
 
 use std::io::Read;
+use std::path::{Path, PathBuf};
 
 use phineus_he::slots::{KeyUpload, Reply, Requests, SecretKey};
 use phineus_kernel::prg::Prg;
@@ -183,8 +184,16 @@ fn depth_is_an_error_with_advice() {
     assert!(matches!(error, Err(planner::PlannerError::Layer { layer: 0, .. })));
 }
 
+fn shared_path(path: &str) -> PathBuf {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared")).join(path)
+}
+
+fn asset_path(path: &str) -> PathBuf {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets")).join(path)
+}
+
 fn shared(path: &str) -> Option<Vec<u8>> {
-    let path = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared")).join(path);
+    let path = shared_path(path);
     let bytes = std::fs::read(&path).ok();
     if bytes.is_none() {
         eprintln!("skipped: {} is not here", path.display());
@@ -260,14 +269,26 @@ fn trained_networks_on_real_digits() {
 
 #[test]
 fn lola_under_encryption() {
-    let Some(bytes) = shared("models/lola_paper_mnist.onnx") else { return };
+    under_encryption(&shared_path("models/lola_paper_mnist.onnx"), InputForm::Convolution, 24);
+}
+
+#[test]
+fn lola_small_under_encryption_in_the_smallest_ring() {
+    under_encryption(&asset_path("lola-small.onnx"), InputForm::Message, 19);
+}
+
+fn under_encryption(model: &Path, form: InputForm, precision: u32) {
+    let Ok(bytes) = std::fs::read(model) else {
+        eprintln!("skipped: {} is not here", model.display());
+        return;
+    };
     let Some(digits) = digits(3) else { return };
     let graph = phineus_model::pass::canonical(phineus_model::onnx::import(&bytes).unwrap()).unwrap();
     let network = Network::new(&graph).unwrap();
     let inputs: Vec<Vec<f64>> =
         digits.iter().map(|(x, _)| x.iter().map(|&v| f64::from(v)).collect()).collect();
     let network = network.clone().scaled(&network.largest(&inputs), PEAKS);
-    let choices = Choices { form: InputForm::Convolution, ..Choices::default() };
+    let choices = Choices { form, precision, ..Choices::default() };
     let scheme = Scheme::new(network.shapes(), &choices, &CostModel::default()).unwrap();
     let mut rng = Prg::from_seed32(&[7; 32]);
     let secret = SecretKey::generate(scheme.params(), &mut rng);
@@ -285,7 +306,11 @@ fn lola_under_encryption() {
         let slots: Vec<Vec<f64>> = replies
             .iter()
             .map(|r| {
-                secret.decrypt(r, scheme.reply()).unwrap().slots().repeat(8192 / scheme.reply().period())
+                secret
+                    .decrypt(r, scheme.reply())
+                    .unwrap()
+                    .slots()
+                    .repeat(scheme.params().slots() / scheme.reply().period())
             })
             .collect();
         let found = scheme.program().output().read(&slots);
