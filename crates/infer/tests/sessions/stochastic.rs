@@ -1,17 +1,25 @@
 //! Rounding at random: every value of a private run is one that the activation may give of what it read, and the bytes are
 //! those foretold.
 
-use phineus_infer::plan::{Engine, Options, Rounding};
-use phineus_model::fixed::{Model, Op};
+use phineus_infer::plan::{self, Options, Rounding};
+use phineus_kernel::prg::Prg;
+use phineus_model::fixed::{Model, Op, Rescale};
 use phineus_model::float;
 use phineus_model::graph::{Mask, NodeId};
 use phineus_model::{op, quantize, reference};
+use phineus_mpc::Delta;
+use phineus_mpc::compare::{self, Relu, ReluSpec, relu};
+use phineus_mpc::ot::cot;
+use phineus_mpc::ot::engine::{self, Engine};
+use phineus_mpc::rot::{self, Tweaks};
+use phineus_net::{Channel, Role, mem};
 
 use crate::end_to_end::assert_results;
 use crate::nets::{self, Net, same};
 use crate::party::Host;
 
-const OPTIONS: fn() -> Options = || Options { rounding: Rounding::Stochastic, ..Options::of(Engine::Ot) };
+const OPTIONS: fn() -> Options =
+    || Options { rounding: Rounding::Stochastic, ..Options::of(plan::Engine::Ot) };
 
 /// A convolution and what `act` makes of it, all of which is revealed.
 fn revealing(name: &str, act: impl Fn(&mut Net, NodeId) -> NodeId) -> Model {
@@ -83,5 +91,65 @@ async fn every_value_is_possible_and_the_bytes_are_those_foretold() {
         assert!(differ > 0, "{}", model.name);
         session.close().await.unwrap();
         server.await.unwrap().unwrap();
+    }
+}
+
+/// A party's random transfers, those that it sends first.
+async fn transfers<R: Role>(channel: &mut Channel<R>) -> (rot::Sender<R>, rot::Receiver<R>) {
+    let rng = &mut Prg::new([u8::from(R::LEADER); 16]);
+    let (down, up) = Tweaks::split(7 << 64);
+    let (own, theirs) = if R::LEADER { (down, up) } else { (up, down) };
+    let (mut sender, mut receiver) = (None, None);
+    for sends in [R::LEADER, !R::LEADER] {
+        if sends {
+            let base = cot::Sender::setup(channel, &[1; 32], Delta::random(rng), rng).await.unwrap();
+            let cot = engine::Sender::setup(Engine::SoftSpoken, channel, &[2; 32], base, rng).await.unwrap();
+            sender = Some(cot);
+        } else {
+            let base = cot::Receiver::setup(channel, &[1; 32], rng).await.unwrap();
+            let cot =
+                engine::Receiver::setup(Engine::SoftSpoken, channel, &[2; 32], base, rng).await.unwrap();
+            receiver = Some(cot);
+        }
+    }
+    (rot::Sender::new(sender.unwrap(), own), rot::Receiver::new(receiver.unwrap(), theirs))
+}
+
+/// The reference rounds as the protocol does for the same share of the client, word for word.
+#[tokio::test]
+async fn the_reference_is_the_protocol_for_every_share() {
+    let (mut client, mut server) = mem::pair();
+    let ((mut c_send, mut c_receive), (mut s_send, mut s_receive)) =
+        tokio::join!(transfers(&mut client), transfers(&mut server));
+    let n = 5000;
+    for (in_bits, shift, lo, hi) in [(14, 5, 0, 63), (20, 9, -128, 127), (12, 0, 0, 255), (24, 8, 0, 255)] {
+        let rounding = compare::Rounding::Stochastic;
+        let relu = Relu::new(ReluSpec { in_bits, shift, lo, hi, out_bits: 16, rounding }).unwrap();
+        let rescale = Rescale { shift, lo, hi };
+        let half = 1_i64 << (in_bits - 1);
+        assert_eq!(relu.largest(), half - 1 - rescale.margin());
+        let (mut c, mut r, mut v) = (vec![0; n], vec![0; n], vec![0; n]);
+        let rng = &mut Prg::new([in_bits as u8; 16]);
+        rng.fill_u32(in_bits, &mut c);
+        rng.fill_u32(16, &mut r);
+        rng.fill_u32(in_bits, &mut v);
+        let v: Vec<i64> = v.into_iter().map(|v| (i64::from(v) - half).min(relu.largest())).collect();
+        let mask = u32::MAX >> (32 - in_bits);
+        let y: Vec<u32> = v.iter().zip(&c).map(|(v, c)| (*v as u32).wrapping_sub(*c) & mask).collect();
+        let (rng_s, rng_c) = (&mut Prg::new([8; 16]), &mut Prg::new([9; 16]));
+        let (s, m) = tokio::join!(
+            relu::prepare_server(&mut server, &relu, n, &mut s_send, &mut s_receive, rng_s),
+            relu::prepare_client(&mut client, &relu, &c, &mut c_send, &mut c_receive, rng_c),
+        );
+        let (share, done) = tokio::join!(
+            relu::online_server(&mut server, &relu, s.unwrap(), &y),
+            relu::online_client(&mut client, &relu, m.unwrap(), &c, &r),
+        );
+        done.unwrap();
+        for (i, share) in share.unwrap().into_iter().enumerate() {
+            let expected = rescale.on_shares(v[i], c[i].into(), in_bits);
+            let got = share.wrapping_add(r[i]) & 0xffff;
+            assert_eq!(got, expected as u32 & 0xffff, "{rescale:?} of {} with share {}", v[i], c[i]);
+        }
     }
 }
