@@ -113,6 +113,11 @@ pub(crate) fn compile_digits(folder: &Path) -> PathBuf {
     model
 }
 
+/// The program, left to itself.
+pub(crate) fn spawn(arguments: &[&dyn AsRef<OsStr>]) -> Child {
+    command(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+}
+
 fn command(arguments: &[&dyn AsRef<OsStr>]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_phineus"));
     command.args(arguments.iter().map(|a| a.as_ref())).env_remove("PHINEUS_LOG").env("RUST_BACKTRACE", "0");

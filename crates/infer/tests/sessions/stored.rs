@@ -278,7 +278,7 @@ async fn a_client_learns_no_paths_of_the_server() {
     let folder = tempfile::tempdir().unwrap();
     let host = Host::new([nets::tiny("tiny")], Arc::new(pool(folder.path())));
     // A file where a directory belongs.
-    std::fs::remove_dir(folder.path().join("records")).unwrap();
+    std::fs::remove_dir_all(folder.path().join("records")).unwrap();
     std::fs::write(folder.path().join("records"), b"").unwrap();
     let (mut session, server) = host.connect().await;
     let heard = session.prepare().await.err().unwrap().to_string();
