@@ -61,7 +61,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("lola-cifar.onnx"))
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--epochs", type=int, default=16)
-    parser.add_argument("--polish-epochs", type=int, default=6)
+    parser.add_argument("--polish-epochs", type=int, default=5)
     options = parser.parse_args()
 
     torch.manual_seed(options.seed)

@@ -10,8 +10,8 @@ reading (see `xop.py`; its form in the paper is unverified). The width w is the 
     python operators.py pneumonia --data DIR --out DIR
     python operators.py cifar --data DIR --out DIR
 
-writes `pneumonia-standard.onnx` and so on. PneumoniaMNIST trains once per seed and reports the mean; the file is that
-of the first seed. Accuracy is of the last epoch, on the test images; nothing was chosen by looking at them.
+writes `pneumonia-standard.onnx` and so on. PneumoniaMNIST trains with three seeds and reports each; the file is that
+of the first. Accuracy is of the last epoch, on the test images; nothing was chosen by looking at them.
 """
 
 import argparse
