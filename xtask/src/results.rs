@@ -9,16 +9,31 @@ use serde_json::{Value, json};
 
 use crate::{Outcome, cargo};
 
-/// Zoo networks of the table.
-const NETWORKS: &[&str] = &["lola-mnist-relu", "minionn-cifar10", "resnet20-cifar10", "resnet32-cifar100"];
+/// Rows of the table: a zoo network, the engine of its activations, and the imitated link, if any.
+const ROWS: &[(&str, &str, Option<&str>)] = &[
+    ("lola-mnist-relu", "delphi", None),
+    ("lola-mnist-relu", "ot", None),
+    ("minionn-cifar10", "delphi", None),
+    ("minionn-cifar10", "client-garbler", None),
+    ("minionn-cifar10", "ot", None),
+    ("resnet20-cifar10", "ot", None),
+    ("resnet32-cifar100", "delphi", None),
+    ("resnet32-cifar100", "client-garbler", None),
+    ("resnet32-cifar100", "ot", None),
+    ("resnet32-cifar100", "ot", Some("lan")),
+    ("resnet32-cifar100", "ot", Some("wan")),
+    ("vgg16-cifar100", "ot", None),
+    ("resnet18-cifar100", "ot", None),
+    ("resnet18-tiny", "ot", None),
+];
 /// Inferences per network; the report is that of the median.
-const COUNT: &str = "5";
+const COUNT: &str = "3";
 const START: &str = "<!-- results: cargo xtask results -->\n";
 const END: &str = "<!-- end of results -->\n";
 
 pub(crate) fn run() -> Outcome {
     let root = cargo::root();
-    let reports = NETWORKS.iter().map(|name| measure(name)).collect::<Result<Vec<Value>, String>>()?;
+    let reports = ROWS.iter().map(measure).collect::<Result<Vec<Value>, String>>()?;
     let provenance = json!({
         "command": "cargo xtask results",
         "commit": output("git", &["rev-parse", "HEAD"])?,
@@ -41,21 +56,26 @@ pub(crate) fn run() -> Outcome {
     Ok(())
 }
 
-fn measure(network: &str) -> Result<Value, String> {
-    let arguments = ["run", "--release", "--quiet", "--", "bench", network, "--count", COUNT, "--json"];
+fn measure(&(network, engine, link): &(&str, &str, Option<&str>)) -> Result<Value, String> {
+    let mut arguments = vec!["run", "--release", "--quiet", "--", "bench", network, "--engine", engine];
+    arguments.extend(["--transfers", "auto", "--count", COUNT, "--json"]);
+    arguments.extend(link.iter().flat_map(|link| ["--link", *link]));
     let report = output("cargo", &arguments)?;
-    serde_json::from_str(&report).map_err(|e| format!("{network}: {e}"))
+    let mut report: Value = serde_json::from_str(&report).map_err(|e| format!("{network}: {e}"))?;
+    report["engine"] = engine.into();
+    Ok(report)
 }
 
 fn table(reports: &[Value], provenance: &Value) -> Result<String, String> {
     let mut text = String::from(
-        "| network | offline s | online s | offline MB | online MB | client MB, memory / stored | equals reference |\n\
-         |---|---|---|---|---|---|---|\n",
+        "| network | engine | link | offline s | online s | offline MB | online MB | stored MB, client / server | memory MB, \
+         client / server | equals reference |\n|---|---|---|---|---|---|---|---|---|---|\n",
     );
     for report in reports {
         let number = |path: &str| {
             report.pointer(path).and_then(Value::as_f64).ok_or_else(|| format!("no {path} in a report"))
         };
+        let word = |field: &str| report[field].as_str().unwrap_or_default();
         let megabytes = |phase: &str| -> Result<f64, String> {
             let sum = number(&format!("/{phase}/client_to_server_bytes"))?
                 + number(&format!("/{phase}/server_to_client_bytes"))?;
@@ -63,14 +83,18 @@ fn table(reports: &[Value], provenance: &Value) -> Result<String, String> {
         };
         let row = writeln!(
             text,
-            "| {} | {:.3} | {:.4} | {:.1} | {:.2} | {:.0} / {:.1} | {} |",
-            report["model"].as_str().unwrap_or_default(),
+            "| {} | {} | {} | {:.3} | {:.4} | {:.1} | {:.2} | {:.1} / {:.1} | {:.0} / {:.0} | {} |",
+            word("model"),
+            word("engine"),
+            word("link"),
             number("/offline/seconds")?,
             number("/online/seconds")?,
             megabytes("offline")?,
             megabytes("online")?,
-            number("/client/peak_rss_bytes")? / 1e6,
             number("/client/stored_bytes")? / 1e6,
+            number("/server/stored_bytes")? / 1e6,
+            number("/client/peak_rss_bytes")? / 1e6,
+            number("/server/peak_rss_bytes")? / 1e6,
             report["equals_reference"],
         );
         row.map_err(|e| e.to_string())?;
@@ -79,7 +103,7 @@ fn table(reports: &[Value], provenance: &Value) -> Result<String, String> {
     let cores = &provenance["cores"];
     let note = writeln!(
         text,
-        "\nMedians of {COUNT} inferences, both processes on one machine ({}, {cores} cores) over loopback, {}; made by \
+        "\nMedians of {COUNT} inferences, both processes on one machine ({}, {cores} cores), over loopback or an imitated link, {}; made by \
          `cargo xtask results`.",
         field("processor"),
         field("date"),
@@ -117,15 +141,20 @@ mod tests {
     fn report() -> Value {
         let cost = json!({ "seconds": 0.5, "client_to_server_bytes": 1e6, "server_to_client_bytes": 2.5e6 });
         json!({
-            "model": "net", "offline": cost, "online": cost, "equals_reference": true,
+            "model": "net", "engine": "ot", "link": "loopback", "offline": cost, "online": cost, "equals_reference": true,
             "client": { "peak_rss_bytes": 5e6, "stored_bytes": 4.5e6 },
+            "server": { "peak_rss_bytes": 6e6, "stored_bytes": 1e6 },
         })
     }
 
     #[test]
     fn the_table_takes_the_place_of_the_old_one() {
         let table = table(&[report()], &json!({ "processor": "x", "date": "d", "cores": 2 })).unwrap();
-        assert!(table.contains("| net | 0.500 | 0.5000 | 3.5 | 3.50 | 5 / 4.5 | true |"), "{table}");
+        assert!(
+            table
+                .contains("| net | ot | loopback | 0.500 | 0.5000 | 3.5 | 3.50 | 4.5 / 1.0 | 5 / 6 | true |"),
+            "{table}"
+        );
         let readme = format!("a\n{START}old\n{END}b\n");
         assert_eq!(replace(&readme, &table).unwrap(), format!("a\n{START}{table}{END}b\n"));
         assert!(replace("a", &table).is_err());
