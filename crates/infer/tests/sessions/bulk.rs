@@ -2,6 +2,7 @@
 
 use phineus_infer::plan::{MAX_BULK, PlanError};
 use phineus_infer::{ProtocolError, report::Report};
+use phineus_model::graph::Conv;
 use phineus_model::reference;
 
 use crate::nets;
@@ -54,4 +55,16 @@ async fn the_size_of_a_bulk_is_bounded() {
         drop(session);
         assert!(server.await.unwrap().is_err());
     }
+}
+
+/// Large images are stacked only as far as the requests of a stack stay within bounds.
+#[test]
+fn stacks_of_large_images_are_smaller() {
+    let conv = Conv { input: [128, 128], ..Conv::dense(64, 1) };
+    let plan = Host::of([nets::one_conv(conv)]).plan();
+    let most = plan.together();
+    assert!((2..MAX_BULK).contains(&most), "{most}");
+    assert_eq!(plan.bulk(most).unwrap().count(), most);
+    assert!(matches!(plan.bulk(most + 1), Err(PlanError::TooLarge { .. })));
+    assert_eq!(Host::of([nets::tiny("tiny")]).plan().together(), MAX_BULK);
 }
