@@ -123,8 +123,8 @@ impl Accumulator {
     /// To every sum of a tile adds the inner product of the tile's operands in `terms` with the weights of the sum: a
     /// matrix of weights times the vector of ciphertexts of every tile. Weights are transformed once for all tiles.
     ///
-    /// Caches are used best if there are few enough coefficients for their transforms modulo one prime to take half a
-    /// megabyte, or eight rows of octets.
+    /// Caches are used best if there are few enough coefficients for their transforms modulo one prime to take a
+    /// megabyte.
     ///
     /// # Panics
     /// If parameters differ, or not every sum has one weight per term ([`WeightForm::Octet`]: per eight terms).

@@ -65,6 +65,9 @@ impl Stack {
     /// two outputs.
     #[must_use]
     pub fn split(&self, element: u32) -> Option<(usize, u32)> {
+        if self.count == 1 {
+            return Some((0, element));
+        }
         let ([h, w], [tall_h, _]) = (self.conv.output(), self.tall().output());
         let (row, column) = (element as usize / w, element as usize % w);
         let (channel, row) = (row / tall_h, row % tall_h);

@@ -1,7 +1,7 @@
 //! A matrix of weights times a vector of ciphertexts: `y_r += sum_k x_k w_rk`, value by value, for both halves of
 //! every `x_k`.
 //!
-//! Sums are kept as in [`pointwise`](super::pointwise), lower 52 and upper bits of every product in two words, and
+//! Sums are kept as in [`pointwise`], lower 52 and upper bits of every product in two words, and
 //! reduced in the end. A tile of four sums of both halves stays in registers while all products pass by: six loads
 //! for sixteen multiply-adds. For that the vector is laid out beforehand ([`Operands`]), the eight values of one place
 //! of all `x_k` side by side, and all words of eight sums are neighbours ([`Sums`]): slices of a power of two apart

@@ -119,12 +119,13 @@ struct Steps {
 }
 
 impl Steps {
-    /// For one prime, the weights of a step take half a megabyte at degree 4,096, those in X^8 two megabytes.
+    /// For one prime at degree 4,096, the weights of a step take a megabyte, those in X^8 two; more sums would read
+    /// requests less often and spill more weights.
     fn of(packing: &Interleaved) -> Self {
         if packing.octets() {
             Self { form: WeightForm::Octet, sums: 8, terms: 64 }
         } else {
-            Self { form: WeightForm::Single, sums: 4, terms: 4 }
+            Self { form: WeightForm::Single, sums: 8, terms: 4 }
         }
     }
 }
