@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use phineus_infer::plan::Wishes;
 use phineus_infer::served::{Catalogue, Served};
 use phineus_infer::session::server;
 use phineus_infer::store::{Limits, MemoryStore, Store};
@@ -65,7 +64,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let doorway = Arc::new(arguments.transport.doorway()?);
     let listener = doorway.listen(&arguments.listen).await?;
     let offer = arguments.offer.offer(doorway.link());
-    let options = offer.answer(&Wishes::default()).map_err(|e| Failure::new(e.to_string()))?;
+    let options = offer.first().map_err(|e| Failure::new(e.to_string()))?;
     let mut catalogue = Catalogue::new(offer);
     for path in &arguments.models {
         let bytes = std::fs::read(path).map_err(|e| Failure::at(path, e))?;

@@ -87,6 +87,16 @@ impl Offer {
     }
 }
 
+impl Offer {
+    /// The options of a client that accepts whatever comes first.
+    ///
+    /// # Errors
+    /// [`NotOffered`] if a list is empty.
+    pub fn first(&self) -> Result<Options, NotOffered> {
+        self.answer(&Wishes { rounding: self.roundings.first().copied(), ..Wishes::default() })
+    }
+}
+
 fn pick<T: Copy + PartialEq>(
     what: &'static str,
     served: &[T],
@@ -187,6 +197,9 @@ mod tests {
         assert_eq!(error, "engine \"client-garbler\" is not served; served: ot, delphi");
         let stochastic = Wishes { rounding: Some(Rounding::Stochastic), ..Wishes::default() };
         assert!(answer(stochastic).is_err());
+        let rough = Offer { roundings: vec![Rounding::Stochastic], ..offer.clone() };
+        assert!(rough.answer(&Wishes::default()).is_err());
+        assert_eq!(rough.first().unwrap().rounding, Rounding::Stochastic);
         let far = Link::symmetric(20_000_000, Duration::from_millis(90));
         assert_eq!(answer(Wishes { link: Some(far), ..Wishes::default() }).unwrap().link, Link::WAN);
     }
