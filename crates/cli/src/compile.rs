@@ -72,6 +72,11 @@ impl Quantisation {
         }
     }
 
+    /// The same with weights of so many bits.
+    pub(crate) fn with_weight_bits(self, weight_bits: u32) -> Self {
+        Self { weight_bits, ..self }
+    }
+
     pub(crate) fn preprocess(&self, channels: usize) -> Result<Preprocess, Failure> {
         let per_channel = |values: &[f64], what: &str| match values {
             [one] => Ok(vec![*one; channels]),

@@ -5,6 +5,7 @@
 mod command;
 mod compile;
 mod data;
+mod encrypted;
 mod failure;
 mod options;
 mod pair;

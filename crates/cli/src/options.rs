@@ -1,8 +1,41 @@
 //! Flags that settle how a network is run: engine, rounding, transfers, and the link that is planned for.
 
-use phineus_infer::plan::{Engine, Link, Offer, Options, Rounding, Transfers, Wishes};
+use std::str::FromStr;
+
+use phineus_infer::plan::{Engine, Link, Offer, Options, Rounding, Transfers, UnknownName, Wishes};
 use phineus_net::shaped::LinkProfile;
 use tokio::process::Command;
+
+use crate::failure::Failure;
+
+/// An engine as flags name it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum EngineName {
+    /// One that runs the non-linear layers on shares.
+    Shares(Engine),
+    /// `he`: the whole network under encryption.
+    Encrypted,
+}
+
+impl FromStr for EngineName {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        match name {
+            "he" => Ok(Self::Encrypted),
+            _ => name.parse().map(Self::Shares).map_err(|e: UnknownName| format!("{e}, he")),
+        }
+    }
+}
+
+impl EngineName {
+    fn shares(self) -> Option<Engine> {
+        match self {
+            Self::Shares(engine) => Some(engine),
+            Self::Encrypted => None,
+        }
+    }
+}
 
 /// Of commands that are both parties, or that only plan.
 #[derive(clap::Args, Debug, Clone)]
@@ -64,8 +97,9 @@ impl PlanFlags {
 #[derive(clap::Args, Debug, Clone)]
 pub(crate) struct OfferFlags {
     /// Engines that clients may choose from, the default one first: delphi, client-garbler, ot, auto. All by default.
+    /// Or he alone: whole networks under encryption.
     #[arg(long, value_delimiter = ',')]
-    engine: Vec<Engine>,
+    engine: Vec<EngineName>,
     /// Roundings that clients may choose from: exact, stochastic. Exact alone by default.
     #[arg(long, value_delimiter = ',')]
     rounding: Vec<Rounding>,
@@ -79,6 +113,17 @@ pub(crate) struct OfferFlags {
 }
 
 impl OfferFlags {
+    /// Whether networks are served under encryption, and nothing else.
+    pub(crate) fn encrypted(&self) -> Result<bool, Failure> {
+        match &self.engine[..] {
+            [EngineName::Encrypted] => Ok(true),
+            names if names.contains(&EngineName::Encrypted) => {
+                Err(Failure::new("--engine he takes a server of its own: name no other engine"))
+            }
+            _ => Ok(false),
+        }
+    }
+
     /// What is offered over a link that is imitated or not.
     pub(crate) fn offer(&self, link: Option<LinkProfile>) -> Offer {
         let known = Offer::default();
@@ -88,7 +133,11 @@ impl OfferFlags {
             self.plan_link.iter().copied().map(Link::from).collect()
         };
         Offer {
-            engines: if self.engine.is_empty() { known.engines } else { self.engine.clone() },
+            engines: if self.engine.is_empty() {
+                known.engines
+            } else {
+                self.engine.iter().filter_map(|name| name.shares()).collect()
+            },
             roundings: if self.rounding.is_empty() { known.roundings } else { self.rounding.clone() },
             links,
             transfers: self.transfers,
@@ -100,8 +149,9 @@ impl OfferFlags {
 #[derive(clap::Args, Debug, Clone)]
 pub(crate) struct WishFlags {
     /// Insist on this engine for the non-linear layers: delphi, client-garbler, ot, auto. The server chooses by default.
+    /// Or he, of a server that serves that: the whole network under encryption.
     #[arg(long)]
-    engine: Option<Engine>,
+    engine: Option<EngineName>,
     /// Accept this rounding: exact, or stochastic, which is off by at most one unit per rescale.
     #[arg(long)]
     rounding: Option<Rounding>,
@@ -111,9 +161,14 @@ pub(crate) struct WishFlags {
 }
 
 impl WishFlags {
+    /// Whether the whole network shall be evaluated under encryption.
+    pub(crate) fn encrypted(&self) -> bool {
+        self.engine == Some(EngineName::Encrypted)
+    }
+
     /// The wishes.
     pub(crate) fn wishes(&self) -> Wishes {
         let Self { engine, rounding, plan_link } = *self;
-        Wishes { engine, rounding, link: plan_link.map(Link::from) }
+        Wishes { engine: engine.and_then(EngineName::shares), rounding, link: plan_link.map(Link::from) }
     }
 }

@@ -1,6 +1,7 @@
 //! `phineus bench`: what a network costs, both parties as processes of their own on this machine.
 
 mod activations;
+mod he;
 mod kernels;
 mod linear;
 mod online;
@@ -25,8 +26,8 @@ use crate::table;
 /// Options of `phineus bench`.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// A zoo name, an ONNX file or a .phn file; `linear` and `activations` are the tables of linear layers and
-    /// of non-linear ones.
+    /// A zoo name, an ONNX file or a .phn file; `linear` and `activations` are the tables of linear layers and of
+    /// non-linear ones, `he` that of networks under encryption (with `--data` for the MNIST files).
     network: String,
     /// Measure only a part of the network.
     #[arg(long)]
@@ -46,7 +47,7 @@ pub(crate) struct Arguments {
     /// Write the figures of a table, with their provenance, to this file.
     #[arg(long)]
     output: Option<PathBuf>,
-    /// Of the table of linear layers, only the rows whose names contain this.
+    /// Of a table, only the rows whose names contain this.
     #[arg(long)]
     only: Option<String>,
     #[command(flatten)]
@@ -78,6 +79,10 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let conditions = &Conditions { plan_link: arguments.plan.link(), ..arguments.conditions.clone() };
     if let Some(party) = arguments.party {
         return party::run(party, Path::new(&arguments.network), &arguments.address, conditions).await;
+    }
+    if arguments.network == "he" {
+        let (data, only) = (arguments.data.as_deref(), arguments.only.as_deref());
+        return he::table(data, arguments.count, only, *json, output.as_deref()).await;
     }
     if arguments.network == "linear" {
         if arguments.link.is_some() {

@@ -6,12 +6,13 @@ use std::time::Duration;
 use phineus_infer::report::Report;
 use phineus_infer::session::client::{Prepared, Request, Session};
 use phineus_infer::store::{Limits, MemoryStore, Pool, Store, StoreError};
+use phineus_net::{Channel, Client};
 
 use crate::data::{self, Split};
 use crate::failure::Failure;
 use crate::options::WishFlags;
 use crate::tls::ClientOptions;
-use crate::{compile, process, table};
+use crate::{compile, encrypted, process, table};
 
 /// Which server and model.
 #[derive(clap::Args)]
@@ -35,11 +36,20 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// Connects and agrees on the plan.
-    pub(crate) async fn open(&self, store: &dyn Store) -> Result<Session, Failure> {
+    /// Connects.
+    async fn channel(&self) -> Result<Channel<Client>, Failure> {
         let deadline = Duration::from_secs(self.deadline.max(1));
         let mut channel = self.transport.connect(&self.server, deadline).await?;
         channel.set_deadline(deadline);
+        Ok(channel)
+    }
+
+    /// Connects and agrees on the plan.
+    pub(crate) async fn open(&self, store: &dyn Store) -> Result<Session, Failure> {
+        if self.wishes.encrypted() {
+            return Err(Failure::new("--engine he needs no pre-computes: it is for `infer` only"));
+        }
+        let channel = self.channel().await?;
         let wishes = self.wishes.wishes();
         let request = Request { model: self.model.clone(), pinned: self.plan, wishes };
         Ok(Session::connect(channel, &request, store, &mut rand::rng()).await?)
@@ -82,10 +92,20 @@ pub(crate) struct Arguments {
     /// Print one report per image as JSON.
     #[arg(long)]
     json: bool,
+    /// With `--engine he`: file with the seed of this client's keys, made if there is none, so that a server that knows
+    /// the keys need not be sent them again.
+    #[arg(long)]
+    identity: Option<PathBuf>,
 }
 
 /// Predicts each image.
 pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
+    let Arguments { connection, images, identity, resize, json, .. } = &arguments;
+    if connection.wishes.encrypted() {
+        let channel = connection.channel().await?;
+        return encrypted::infer(channel, &connection.model, identity.as_deref(), images, (*resize, *json))
+            .await;
+    }
     let pool = arguments.pool.open(true, Limits::default())?;
     let store: Box<dyn Store> = match pool {
         Some(pool) => Box::new(pool),

@@ -8,15 +8,17 @@ use phineus_infer::served::{Catalogue, Served};
 use phineus_infer::session::server;
 use phineus_infer::store::{Limits, MemoryStore, Store};
 use phineus_kernel::prg::Prg;
+use phineus_net::{Channel, Server};
 use tokio::io::AsyncReadExt as _;
 use tokio::sync::Semaphore;
 
 use crate::command::infer::PoolFlags;
+use crate::encrypted::{ServeFlags, Services};
 use crate::failure::Failure;
 use crate::options::OfferFlags;
 use crate::process;
 use crate::size::Size;
-use crate::tls::ServerOptions;
+use crate::tls::{Doorway, ServerOptions};
 
 /// Options of `phineus serve`.
 #[derive(clap::Args)]
@@ -31,6 +33,8 @@ pub(crate) struct Arguments {
     transport: ServerOptions,
     #[command(flatten)]
     offer: OfferFlags,
+    #[command(flatten)]
+    encrypted: ServeFlags,
     #[command(flatten)]
     pool: PoolFlags,
     /// Most pre-computes kept per model.
@@ -63,27 +67,11 @@ pub(crate) struct Arguments {
 pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let doorway = Arc::new(arguments.transport.doorway()?);
     let listener = doorway.listen(&arguments.listen).await?;
-    let offer = arguments.offer.offer(doorway.link());
-    let options = offer.first().map_err(|e| Failure::new(e.to_string()))?;
-    let mut catalogue = Catalogue::new(offer);
-    for path in &arguments.models {
-        let bytes = std::fs::read(path).map_err(|e| Failure::at(path, e))?;
-        let model = phineus_model::phn::read(&bytes).map_err(|e| Failure::at(path, e))?;
-        let served = Served::new(model, &options, arguments.weight_cache_mb << 20)
-            .map_err(|e| Failure::at(path, e))?;
-        catalogue.add(served).map_err(|e| Failure::at(path, e))?;
-    }
-    let limits = Limits {
-        per_plan: arguments.max_prepared,
-        per_peer: arguments.max_prepared_per_client,
-        bytes: arguments.max_stored.map_or(u64::MAX, |size| size.0),
-        life: arguments.expire_hours.map(|hours| Duration::from_secs(hours.saturating_mul(3600))),
-    };
-    let store: Arc<dyn Store> = match arguments.pool.open(false, limits)? {
-        Some(pool) => Arc::new(pool),
-        None => Arc::new(MemoryStore::new(limits, &mut rand::rng())),
-    };
-    let catalogue = Arc::new(catalogue);
+    let serving = Arc::new(if arguments.offer.encrypted()? {
+        Serving::Encrypted(Services::load(&arguments.models, &arguments.encrypted)?)
+    } else {
+        shares(&arguments, &doorway)?
+    });
     // The first line is an interface: a parent process reads the port from it.
     println!("listening on {}", listener.local_addr()?);
     let sessions = Arc::new(Semaphore::new(arguments.max_sessions.max(1)));
@@ -103,7 +91,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
                 }
             },
         };
-        let (catalogue, store, sessions) = (catalogue.clone(), store.clone(), sessions.clone());
+        let (serving, sessions) = (serving.clone(), sessions.clone());
         let doorway = doorway.clone();
         tokio::spawn(async move {
             // Before it takes a session: strangers that dawdle must not keep clients waiting.
@@ -113,14 +101,63 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
             };
             channel.set_deadline(deadline);
             let Ok(_permit) = sessions.acquire_owned().await else { return };
-            let mut rng = Prg::from_generator(&mut rand::rng());
-            match server::serve(channel, &catalogue, store.as_ref(), process::peak_rss_bytes, &mut rng).await
-            {
+            match serving.session(channel).await {
                 Ok(summary) => tracing::info!("{peer}: {summary}"),
                 Err(error) => tracing::warn!("{peer}: {error}"),
             }
         });
     }
+}
+
+/// What a server does with its clients.
+enum Serving {
+    /// Engines on shares.
+    Shares(Catalogue, Box<dyn Store>),
+    /// Networks under encryption.
+    Encrypted(Services),
+}
+
+impl Serving {
+    /// One client, from hello to goodbye; what was done, in words.
+    async fn session(&self, channel: Channel<Server>) -> Result<String, Failure> {
+        match self {
+            Self::Shares(catalogue, store) => {
+                let mut rng = Prg::from_generator(&mut rand::rng());
+                let rss = process::peak_rss_bytes;
+                let summary = server::serve(channel, catalogue, store.as_ref(), rss, &mut rng).await?;
+                Ok(summary.to_string())
+            }
+            Self::Encrypted(services) => {
+                let summary = services.serve(channel).await?;
+                Ok(format!("{} served under encryption", summary.served))
+            }
+        }
+    }
+}
+
+/// The models with their plans, and the store of pre-computes.
+fn shares(arguments: &Arguments, doorway: &Doorway) -> Result<Serving, Failure> {
+    let offer = arguments.offer.offer(doorway.link());
+    let options = offer.first().map_err(|e| Failure::new(e.to_string()))?;
+    let mut catalogue = Catalogue::new(offer);
+    for path in &arguments.models {
+        let bytes = std::fs::read(path).map_err(|e| Failure::at(path, e))?;
+        let model = phineus_model::phn::read(&bytes).map_err(|e| Failure::at(path, e))?;
+        let served = Served::new(model, &options, arguments.weight_cache_mb << 20)
+            .map_err(|e| Failure::at(path, e))?;
+        catalogue.add(served).map_err(|e| Failure::at(path, e))?;
+    }
+    let limits = Limits {
+        per_plan: arguments.max_prepared,
+        per_peer: arguments.max_prepared_per_client,
+        bytes: arguments.max_stored.map_or(u64::MAX, |size| size.0),
+        life: arguments.expire_hours.map(|hours| Duration::from_secs(hours.saturating_mul(3600))),
+    };
+    let store: Box<dyn Store> = match arguments.pool.open(false, limits)? {
+        Some(pool) => Box::new(pool),
+        None => Box::new(MemoryStore::new(limits, &mut rand::rng())),
+    };
+    Ok(Serving::Shares(catalogue, store))
 }
 
 async fn stop_signal(until_stdin_closes: bool) {
