@@ -7,7 +7,7 @@ The features are public and computed by the client: SqueezeNet 1.1 with ImageNet
 provider's. It is a logistic regression whose L2 penalty is chosen on a fifth of the training images; the mean and
 spread of the features are folded into it.
 
-    python caltech.py --data DIR --squeezenet squeezenet1.1.onnx --out ../assets/caltech-linear.onnx --extractor features.onnx
+    python caltech.py --data DIR --squeezenet FILE --out ../assets/caltech-linear.onnx --extractor features.onnx
 
 Split: of each class's images in the order of their names every fourth is held out for the test.
 """

@@ -66,7 +66,8 @@ def train(model: nn.Module, epochs: int, batches, loss_of, peak_rate: float = 3e
             optimiser.step()
             schedule.step()
             total += loss.item()
-        print(f"  epoch {epoch + 1:3}/{epochs}  loss {total / len(epoch_batches):.4f}  {time.time() - began:.0f} s", flush=True)
+        mean = total / len(epoch_batches)
+        print(f"  epoch {epoch + 1:3}/{epochs}  loss {mean:.4f}  {time.time() - began:.0f} s", flush=True)
     model.eval()
 
 

@@ -27,7 +27,7 @@ BATCH = 256
 HELD_OUT = 2000
 MAPS = 83
 MEAN = [0.4914, 0.4822, 0.4465]
-LEVELS, WEIGHT_BITS = 8, [8, 8, 8]
+LEVELS, WEIGHT_BITS = 32, [8, 8, 8]
 
 
 def network() -> SquareNet:
@@ -84,7 +84,8 @@ def main() -> None:
     print(f"{accuracy(net, *validation):.2f} % validation")
     torch.manual_seed(options.seed + 1)
     net = polish(net, options.polish_epochs, batches, partial(loss_of, margin=2), rate=4e-4, decay=0.01)
-    print(f"{accuracy(net, *validation):.2f} % validation")
+    validated = round(accuracy(net, *validation), 2)
+    print(f"{validated} % validation")
 
     test, test_labels = read_cifar_jpeg(options.data, "test")
     net.eval().to(memory_format=torch.contiguous_format)
@@ -93,7 +94,10 @@ def main() -> None:
     print(figures)
     epochs = options.epochs + options.polish_epochs
     data = "CIFAR-10 (JPEG copy), 10,000 test images"
-    record("lola-cifar", options.seed, time.time() - began, data, epochs=epochs, **figures)
+    record(
+        "lola-cifar", options.seed, time.time() - began, data,
+        epochs=epochs, validation_accuracy=validated, **figures,
+    )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
 """Trains the shipped MNIST networks for inference under encryption alone (Brutzkus et al., ICML 2019, section 5).
 
-    LoLa        image [1, 28, 28] -> conv 5x5, stride 2, pad 1 at the end [5, 13, 13] -> square -> fc 100 -> square -> fc 10
-    LoLa-Small  image [1, 28, 28] -> conv 5x5, stride 2, pad 1 at the end [5, 13, 13] -> square -> fc 10
+    image [1, 28, 28] -> conv 5x5, stride 2, pad 1 at the end [5, 13, 13] -> square
+
+    LoLa              -> fc 100 -> square -> fc 10
+    LoLa-Small        -> fc 10
 
 Method: function matching with a convolutional teacher, as `mnist_relu.py`; a batch norm before and a centring after
 every square, folded away for export; values beyond four are charged for, so that the squares stay small.
