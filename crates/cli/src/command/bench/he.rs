@@ -45,7 +45,7 @@ const CALTECH: Network = Network::Trained(include_bytes!("../../../../../assets/
 const MODES: [Mode; 6] = [
     Mode { name: "LoLa", network: LOLA, form: InputForm::Convolution, precision: 24, weight_bits: 12 },
     Mode { name: "LoLa-Dense", network: LOLA, form: InputForm::Message, precision: 24, weight_bits: 12 },
-    Mode { name: "LoLa-Small", network: SMALL, form: InputForm::Any, precision: 19, weight_bits: 12 },
+    Mode { name: "LoLa-Small", network: SMALL, form: InputForm::Any, precision: 24, weight_bits: 12 },
     Mode { name: "Caltech-101", network: CALTECH, form: InputForm::Any, precision: 20, weight_bits: 8 },
     Mode {
         name: "4096 to 102",
