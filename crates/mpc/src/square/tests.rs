@@ -263,7 +263,7 @@ async fn misuse_is_named() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(12))]
+    #![proptest_config(ProptestConfig { cases: 12, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn any_polynomial(c2: i32, c1: i32, c0: i32, out_bits in 1_u32..=32, zeros in 0_u32..32, n in 1_usize..80, seed in 0_u8..7) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
