@@ -34,9 +34,8 @@ impl Served {
         model.validate()?;
         let plan = Arc::new(Plan::new(Public::of(&model), options)?);
         let layers = plan.linear().layers();
-        let pack = |layer: &LinearLayer| {
-            clear::Weights::new(&layer.conv, &model.weights[layer.weights].weights)
-        };
+        let pack =
+            |layer: &LinearLayer| clear::Weights::new(&layer.conv, &model.weights[layer.weights].weights);
         let packed = layers.iter().map(pack).collect();
         let transformed = Arc::new(transform(&model, &plan, cache_bytes));
         Ok(Self { model: Arc::new(model), plan, packed: Arc::new(packed), transformed, cache_bytes })
