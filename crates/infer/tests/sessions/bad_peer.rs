@@ -231,7 +231,8 @@ async fn relay(
     }
 }
 
-async fn read_frame(from: &mut ReadHalf<DuplexStream>) -> Option<Vec<u8>> {
+/// One frame, header and all; `None` at the end.
+pub(crate) async fn read_frame(from: &mut ReadHalf<DuplexStream>) -> Option<Vec<u8>> {
     let mut frame = vec![0; FRAME_HEADER];
     from.read_exact(&mut frame).await.ok()?;
     let len = u32::from_le_bytes([frame[0], frame[1], frame[2], frame[3]]) as usize;

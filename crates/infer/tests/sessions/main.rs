@@ -16,3 +16,4 @@ mod planner;
 mod sim_disk;
 mod stochastic;
 mod stored;
+mod transcript;

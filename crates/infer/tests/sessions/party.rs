@@ -62,7 +62,7 @@ impl Host {
     }
 
     /// What a client says that takes whatever there is.
-    fn wishes(&self) -> Wishes {
+    pub(crate) fn wishes(&self) -> Wishes {
         let rounding = self.catalogue.offer().roundings.first().copied();
         Wishes { rounding: rounding.filter(|r| *r != Rounding::Exact), ..Wishes::default() }
     }
