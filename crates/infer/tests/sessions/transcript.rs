@@ -16,15 +16,15 @@ use crate::party::{Host, input};
 
 /// Engine, rounding, transfers, and the first bytes of the digests of what went up and down.
 const KNOWN: &[(Engine, Rounding, Transfers, &str)] = &[
-    (Engine::Delphi, Rounding::Exact, Transfers::SoftSpoken, ""),
-    (Engine::Delphi, Rounding::Exact, Transfers::Silent, ""),
-    (Engine::ClientGarbler, Rounding::Exact, Transfers::SoftSpoken, ""),
-    (Engine::ClientGarbler, Rounding::Exact, Transfers::Silent, ""),
-    (Engine::Ot, Rounding::Exact, Transfers::SoftSpoken, ""),
-    (Engine::Ot, Rounding::Exact, Transfers::Silent, ""),
-    (Engine::Ot, Rounding::Stochastic, Transfers::SoftSpoken, ""),
-    (Engine::Ot, Rounding::Stochastic, Transfers::Silent, ""),
-    (Engine::Auto, Rounding::Exact, Transfers::Auto, ""),
+    (Engine::Delphi, Rounding::Exact, Transfers::SoftSpoken, "818c34ce6d800da1 f840eb26dcdf8f53"),
+    (Engine::Delphi, Rounding::Exact, Transfers::Silent, "5f1bf60915deb161 22e9a517564a9a28"),
+    (Engine::ClientGarbler, Rounding::Exact, Transfers::SoftSpoken, "3eaa060697dc7988 94ecdb30a7b81722"),
+    (Engine::ClientGarbler, Rounding::Exact, Transfers::Silent, "7bdaf61835405e87 98e6028709f4ea1f"),
+    (Engine::Ot, Rounding::Exact, Transfers::SoftSpoken, "7ba854d312081040 56d202a97768d74d"),
+    (Engine::Ot, Rounding::Exact, Transfers::Silent, "e3e68ac1e93c5c23 1f425b7259085d6f"),
+    (Engine::Ot, Rounding::Stochastic, Transfers::SoftSpoken, "94c6c54ebdc99936 0a0433f943423ce2"),
+    (Engine::Ot, Rounding::Stochastic, Transfers::Silent, "335f35967cdb9ccd 51374c7f44dbeecb"),
+    (Engine::Auto, Rounding::Exact, Transfers::Auto, "adf3dbd1e9030b45 95cb40245054fd1a"),
 ];
 
 /// Passes frames on until an end closes; the digest of all but the server's own times.

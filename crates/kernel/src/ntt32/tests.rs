@@ -222,7 +222,7 @@ fn weighted_sums_are_matrix_products() {
     let mut rng = StdRng::seed_from_u64(7);
     for count in [0, 1, 128, 129, 600] {
         let input = |i: usize| {
-            if i % 2 == 0 { [p - 1; 32] } else { std::array::from_fn(|j| (j * i * 977) as u32 % p) }
+            if i.is_multiple_of(2) { [p - 1; 32] } else { std::array::from_fn(|j| (j * i * 977) as u32 % p) }
         };
         let inputs: Vec<_> = (0..count).map(input).collect();
         let weights: Vec<_> =
