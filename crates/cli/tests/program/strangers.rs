@@ -96,7 +96,7 @@ fn an_address_in_use_is_said() {
 fn a_client_whose_server_is_killed_says_where() {
     let folder = tempfile::tempdir().unwrap();
     let model = compile_digits(folder.path());
-    for bytes in [50, 20_000, 500_000, 1_200_000] {
+    for bytes in [50, 20_000, 400_000, 900_000] {
         let mut server = Server::start(&model, &[]);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
