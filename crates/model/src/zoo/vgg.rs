@@ -1,5 +1,5 @@
 //! Simonyan and Zisserman, "Very deep convolutional networks for large-scale image recognition" (ICLR 2015), table 1,
-//! column D, on images of 32x32.
+//! column D, on images of 32x32 or 64x64.
 
 use super::net::{Kernel, Net, Result};
 use crate::float::Graph;
