@@ -13,6 +13,7 @@ mod bits;
 pub mod compare;
 mod delta;
 pub mod gc;
+mod kept;
 pub mod ot;
 pub mod rot;
 pub mod square;

@@ -16,7 +16,8 @@ use phineus_net::{Channel, ChannelError, Role};
 use zeroize::Zeroizing;
 
 use crate::Bits;
-use crate::ot::engine;
+use crate::kept::{self, Reader};
+use crate::ot::engine::{self, Engine};
 
 pub(crate) mod columns;
 
@@ -41,12 +42,34 @@ impl Tweaks {
         (Self(start), Self(start ^ 1 << 127))
     }
 
+    /// In front of the state of a correlated OT.
+    fn keep(&self, state: &[u8]) -> Zeroizing<Vec<u8>> {
+        let mut out = kept::with_room(Self::KEPT + state.len());
+        out.extend(self.0.to_le_bytes());
+        out.extend_from_slice(state);
+        out
+    }
+
+    fn read(bytes: &[u8]) -> Option<(Self, &[u8])> {
+        let mut reader = Reader(bytes);
+        Some((Self(u128::from_le_bytes(reader.array()?)), reader.0))
+    }
+
+    /// Length of what is kept in front of the state of a correlated OT.
+    const KEPT: usize = 16;
+
     /// The first of `count` keys.
     fn take(&mut self, count: usize) -> u128 {
         let tweak = self.0;
         self.0 = self.0.wrapping_add(count as u128);
         tweak
     }
+}
+
+/// Lengths of what the two halves of one direction keep from one session to the next: the sender's, the receiver's.
+#[must_use]
+pub fn kept(engine: Engine) -> [usize; 2] {
+    engine.kept().map(|len| Tweaks::KEPT + len)
 }
 
 /// One direction of a session as its sender holds it.
@@ -77,6 +100,25 @@ impl<R: Role> Sender<R> {
     #[must_use]
     pub fn stock(&self) -> usize {
         self.cot.stock()
+    }
+
+    /// What the next session begins with, hash keys going on where they stand; `None` after an error.
+    #[must_use]
+    pub fn suspend(self) -> Option<Zeroizing<Vec<u8>>> {
+        Some(self.tweaks.keep(&self.cot.suspend()?))
+    }
+
+    /// The reverse of [`Sender::suspend`], under the name of the next session: fresh and equal on both sides.
+    #[must_use]
+    pub fn resume(engine: Engine, bytes: &[u8], session: &[u8; 32]) -> Option<Self> {
+        let (tweaks, rest) = Tweaks::read(bytes)?;
+        Some(Self { cot: engine::Sender::resume(engine, rest, session)?, tweaks })
+    }
+
+    /// Equal marks mean that two halves belong together.
+    pub fn mark(&self, hasher: &mut blake3::Hasher) {
+        self.cot.mark(hasher);
+        hasher.update(&self.tweaks.0.to_le_bytes());
     }
 
     /// `n` transfers: all `[m_0, m_1]`.
@@ -123,6 +165,25 @@ impl<R: Role> Receiver<R> {
     #[must_use]
     pub fn stock(&self) -> usize {
         self.cot.stock()
+    }
+
+    /// As [`Sender::suspend`].
+    #[must_use]
+    pub fn suspend(self) -> Option<Zeroizing<Vec<u8>>> {
+        Some(self.tweaks.keep(&self.cot.suspend()?))
+    }
+
+    /// As [`Sender::resume`].
+    #[must_use]
+    pub fn resume(engine: Engine, bytes: &[u8], session: &[u8; 32]) -> Option<Self> {
+        let (tweaks, rest) = Tweaks::read(bytes)?;
+        Some(Self { cot: engine::Receiver::resume(engine, rest, session)?, tweaks })
+    }
+
+    /// As [`Sender::mark`].
+    pub fn mark(&self, hasher: &mut blake3::Hasher) {
+        self.cot.mark(hasher);
+        hasher.update(&self.tweaks.0.to_le_bytes());
     }
 
     /// One transfer per choice: all `m_c`.

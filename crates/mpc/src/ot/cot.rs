@@ -30,10 +30,11 @@ use polyval::Polyval;
 use polyval::universal_hash::UniversalHash;
 use rand::{CryptoRng, Rng};
 use rayon::prelude::*;
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::base::{self, POINT};
 use super::pprf::{self, BASE, K, LEAVES, TREES};
+use crate::kept::{self, Reader};
 use crate::{Bits, Delta};
 
 /// Transfers per message; bounds the memory of an extension to about 3 MB beside its result.
@@ -156,6 +157,35 @@ impl<R: Role> Sender<R> {
         Ok(out)
     }
 
+    /// What the next session begins with; `None` after an error.
+    #[must_use]
+    pub fn suspend(mut self) -> Option<Zeroizing<Vec<u8>>> {
+        let mut out = kept::with_room(Self::KEPT);
+        out.extend(self.delta.block().to_bytes());
+        self.state.put(&mut out)?;
+        kept::put_streams(&mut self.streams, &mut out);
+        Some(out)
+    }
+
+    /// The reverse of [`Sender::suspend`], under the name of the next session: fresh and equal on both sides.
+    #[must_use]
+    pub fn resume(bytes: &[u8], session: &[u8; 32]) -> Option<Self> {
+        let mut reader = Reader(bytes);
+        let delta = Delta::from_bytes(reader.array()?)?;
+        let (state, start) = State::read(&mut reader, session)?;
+        let streams = reader.streams(TREES * (LEAVES - 1), &start)?;
+        reader.end()?;
+        Some(Self { delta, streams, state, role: PhantomData })
+    }
+
+    /// Length of what is kept.
+    pub const KEPT: usize = Block::BYTES * (1 + TREES * (LEAVES - 1)) + State::KEPT;
+
+    /// Equal marks mean that two halves belong together.
+    pub fn mark(&self, hasher: &mut blake3::Hasher) {
+        self.state.mark(hasher);
+    }
+
     /// One chunk from the receiver's message.
     fn chunk(&mut self, count: usize, message: &[u8]) -> Result<Vec<Block>, PeerMisbehaved> {
         check_len(CORRECTION.name(), message, message_len(count))?;
@@ -245,6 +275,35 @@ impl<R: Role> Receiver<R> {
         Ok(out)
     }
 
+    /// As [`Sender::suspend`].
+    #[must_use]
+    pub fn suspend(mut self) -> Option<Zeroizing<Vec<u8>>> {
+        let mut out = kept::with_room(Self::KEPT);
+        self.state.put(&mut out)?;
+        kept::put_generator(&mut self.masks, &mut out);
+        kept::put_streams(&mut self.streams, &mut out);
+        Some(out)
+    }
+
+    /// As [`Sender::resume`].
+    #[must_use]
+    pub fn resume(bytes: &[u8], session: &[u8; 32]) -> Option<Self> {
+        let mut reader = Reader(bytes);
+        let (state, start) = State::read(&mut reader, session)?;
+        let masks = reader.generator()?;
+        let streams = reader.streams(TREES * LEAVES, &start)?;
+        reader.end()?;
+        Some(Self { streams, masks, state, role: PhantomData })
+    }
+
+    /// Length of what is kept.
+    pub const KEPT: usize = 32 + Block::BYTES * TREES * LEAVES + State::KEPT;
+
+    /// As [`Sender::mark`].
+    pub fn mark(&self, hasher: &mut blake3::Hasher) {
+        self.state.mark(hasher);
+    }
+
     /// One chunk: the message to the sender and the outputs.
     fn chunk(&mut self, count: usize, choices: &[u8]) -> (Vec<u8>, Vec<Block>) {
         let Correction { mut c, columns, mut message } = self.correct(count, choices);
@@ -309,6 +368,31 @@ impl State {
         let mut hasher = blake3::Hasher::new_derive_key("phineus SoftSpoken, setup");
         hasher.update(session).update(points).update(reply);
         Self { id: *hasher.finalize().as_bytes(), counter: 0, broken: false }
+    }
+
+    const KEPT: usize = 32 + 8;
+
+    /// `None` if it is broken: then nothing may be kept.
+    fn put(&self, out: &mut Vec<u8>) -> Option<()> {
+        out.extend(self.id);
+        out.extend(self.counter.to_le_bytes());
+        (!self.broken).then_some(())
+    }
+
+    /// The state in another session, and where its streams start.
+    fn read(reader: &mut Reader<'_>, session: &[u8; 32]) -> Option<(Self, [u8; 16])> {
+        let (id, counter) = (reader.array::<32>()?, reader.u64()?);
+        let mut hasher = blake3::Hasher::new_derive_key("phineus SoftSpoken, next session");
+        hasher.update(&id).update(session);
+        let (mut start, mut output) = ([0; 16], hasher.finalize_xof());
+        let mut id = [0; 32];
+        output.fill(&mut id);
+        output.fill(&mut start);
+        Some((Self { id, counter, broken: false }, start))
+    }
+
+    fn mark(&self, hasher: &mut blake3::Hasher) {
+        hasher.update(&self.id).update(&self.counter.to_le_bytes());
     }
 
     /// Streams are out of step once an extension was left half-way.

@@ -5,8 +5,9 @@
 //! of a plan.
 
 use phineus_kernel::block::Block;
-use phineus_net::{Channel, ChannelError, Role};
+use phineus_net::{Channel, ChannelError, Role, Server};
 use rand::CryptoRng;
+use zeroize::Zeroizing;
 
 use super::cot::{self, Cost};
 use super::silent::{self, Set};
@@ -70,6 +71,15 @@ impl Engine {
         match self {
             Self::SoftSpoken => cot::extend_cost(n),
             Self::Silent(set) => silent::extend_chosen_cost(set, stock, n),
+        }
+    }
+
+    /// Lengths of what the two halves keep from one session to the next: the sender's, the receiver's.
+    #[must_use]
+    pub const fn kept(self) -> [usize; 2] {
+        match self {
+            Self::SoftSpoken => [cot::Sender::<Server>::KEPT, cot::Receiver::<Server>::KEPT],
+            Self::Silent(set) => [silent::Sender::<Server>::kept(set), silent::Receiver::<Server>::kept(set)],
         }
     }
 
@@ -142,6 +152,32 @@ impl<R: Role> Sender<R> {
         }
     }
 
+    /// What the next session begins with; `None` after an error.
+    #[must_use]
+    pub fn suspend(self) -> Option<Zeroizing<Vec<u8>>> {
+        match self {
+            Self::SoftSpoken(sender) => sender.suspend(),
+            Self::Silent(sender) => sender.suspend(),
+        }
+    }
+
+    /// The reverse of [`Sender::suspend`], under the name of the next session: fresh and equal on both sides.
+    #[must_use]
+    pub fn resume(engine: Engine, bytes: &[u8], session: &[u8; 32]) -> Option<Self> {
+        Some(match engine {
+            Engine::SoftSpoken => Self::SoftSpoken(Box::new(cot::Sender::resume(bytes, session)?)),
+            Engine::Silent(set) => Self::Silent(Box::new(silent::Sender::resume(set, bytes, session)?)),
+        })
+    }
+
+    /// Equal marks mean that two halves belong together.
+    pub fn mark(&self, hasher: &mut blake3::Hasher) {
+        match self {
+            Self::SoftSpoken(sender) => sender.mark(hasher),
+            Self::Silent(sender) => sender.mark(hasher),
+        }
+    }
+
     /// `n` further transfers: all `K_j`, bit 0 clear.
     ///
     /// # Errors
@@ -180,6 +216,32 @@ impl<R: Role> Receiver<R> {
         match self {
             Self::SoftSpoken(_) => 0,
             Self::Silent(receiver) => receiver.stock(),
+        }
+    }
+
+    /// As [`Sender::suspend`].
+    #[must_use]
+    pub fn suspend(self) -> Option<Zeroizing<Vec<u8>>> {
+        match self {
+            Self::SoftSpoken(receiver) => receiver.suspend(),
+            Self::Silent(receiver) => receiver.suspend(),
+        }
+    }
+
+    /// As [`Sender::resume`].
+    #[must_use]
+    pub fn resume(engine: Engine, bytes: &[u8], session: &[u8; 32]) -> Option<Self> {
+        Some(match engine {
+            Engine::SoftSpoken => Self::SoftSpoken(Box::new(cot::Receiver::resume(bytes, session)?)),
+            Engine::Silent(set) => Self::Silent(Box::new(silent::Receiver::resume(set, bytes, session)?)),
+        })
+    }
+
+    /// As [`Sender::mark`].
+    pub fn mark(&self, hasher: &mut blake3::Hasher) {
+        match self {
+            Self::SoftSpoken(receiver) => receiver.mark(hasher),
+            Self::Silent(receiver) => receiver.mark(hasher),
         }
     }
 

@@ -29,9 +29,10 @@ use phineus_kernel::prg::Prg;
 use phineus_kernel::wire::{PeerMisbehaved, check_len};
 use phineus_net::{Channel, ChannelError, FRAME_HEADER, Role, Step};
 use rand::CryptoRng;
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::cot::{self, Cost, direction};
+use crate::kept::{self, Reader};
 use crate::{Bits, Delta};
 
 mod check;
@@ -143,6 +144,38 @@ impl<R: Role> Sender<R> {
         Ok(keys)
     }
 
+    /// What the next session begins with; `None` after an error.
+    #[must_use]
+    pub fn suspend(mut self) -> Option<Zeroizing<Vec<u8>>> {
+        let mut out = kept::with_room(Self::kept(self.state.set));
+        out.extend(self.delta.block().to_bytes());
+        kept::put_generator(&mut self.roots, &mut out);
+        self.state.put(&mut out)?;
+        Some(out)
+    }
+
+    /// The reverse of [`Sender::suspend`], under the name of the next session: fresh and equal on both sides.
+    #[must_use]
+    pub fn resume(set: Set, bytes: &[u8], session: &[u8; 32]) -> Option<Self> {
+        let mut reader = Reader(bytes);
+        let delta = Delta::from_bytes(reader.array()?)?;
+        let roots = reader.generator()?;
+        let state = State::read(&mut reader, set, session)?;
+        reader.end()?;
+        Some(Self { delta, roots, state, role: PhantomData })
+    }
+
+    /// Length of what is kept.
+    #[must_use]
+    pub const fn kept(set: Set) -> usize {
+        Block::BYTES + 32 + State::kept(set)
+    }
+
+    /// Equal marks mean that two halves belong together.
+    pub fn mark(&self, hasher: &mut blake3::Hasher) {
+        self.state.mark(hasher);
+    }
+
     /// The digest that shows the receiver that the trees are right.
     fn prove(&self, sums: &[u8], leaves: &[Block], masked: &[u8]) -> Result<[u8; 32], PeerMisbehaved> {
         check_len(MASKED.name(), masked, Block::BYTES)?;
@@ -231,6 +264,34 @@ impl<R: Role> Receiver<R> {
         Ok(labels)
     }
 
+    /// As [`Sender::suspend`].
+    #[must_use]
+    pub fn suspend(self) -> Option<Zeroizing<Vec<u8>>> {
+        let mut out = kept::with_room(Self::kept(self.state.set));
+        self.state.put(&mut out)?;
+        Some(out)
+    }
+
+    /// As [`Sender::resume`].
+    #[must_use]
+    pub fn resume(set: Set, bytes: &[u8], session: &[u8; 32]) -> Option<Self> {
+        let mut reader = Reader(bytes);
+        let state = State::read(&mut reader, set, session)?;
+        reader.end()?;
+        Some(Self { state, role: PhantomData })
+    }
+
+    /// Length of what is kept.
+    #[must_use]
+    pub const fn kept(set: Set) -> usize {
+        State::kept(set)
+    }
+
+    /// As [`Sender::mark`].
+    pub fn mark(&self, hasher: &mut blake3::Hasher) {
+        self.state.mark(hasher);
+    }
+
     /// The masked sum of coefficients and the digest that an honest sender will show.
     fn expect(&self, sums: &[u8], leaves: &[Block]) -> ([u8; 16], [u8; 32]) {
         let set = self.state.set;
@@ -259,6 +320,32 @@ impl State {
         let mut hasher = blake3::Hasher::new_derive_key("phineus silent OT, session");
         hasher.update(session).update(set.name().as_bytes());
         Self { set, id: *hasher.finalize().as_bytes(), round: 0, reserve, stock: vec![], broken: false }
+    }
+
+    const fn kept(set: Set) -> usize {
+        32 + 8 + Block::BYTES * set.reserve()
+    }
+
+    /// `None` if it is broken: then nothing may be kept.
+    fn put(&self, out: &mut Vec<u8>) -> Option<()> {
+        out.extend(self.id);
+        out.extend(self.round.to_le_bytes());
+        out.extend_from_slice(Block::as_bytes(&self.reserve));
+        (!self.broken).then_some(())
+    }
+
+    /// The state in another session.
+    fn read(reader: &mut Reader<'_>, set: Set, session: &[u8; 32]) -> Option<Self> {
+        let (id, round) = (reader.array::<32>()?, reader.u64()?);
+        let reserve = Block::vec_from_bytes(reader.take(Block::BYTES * set.reserve())?)?;
+        let mut hasher = blake3::Hasher::new_derive_key("phineus silent OT, next session");
+        hasher.update(&id).update(session);
+        let id = *hasher.finalize().as_bytes();
+        Some(Self { set, id, round, reserve, stock: vec![], broken: false })
+    }
+
+    fn mark(&self, hasher: &mut blake3::Hasher) {
+        hasher.update(&self.id).update(&self.round.to_le_bytes());
     }
 
     fn enter(&mut self) -> Result<(), PeerMisbehaved> {
