@@ -89,7 +89,7 @@ pub(crate) async fn connect_as(
 /// Whether a report's output is the reference's, bit for bit.
 pub(crate) fn same_output(model: &Model, expected: &[i64], output: &Output) -> bool {
     match model.graph.reveal {
-        Reveal::Logits => model.decode_output(expected) == output.logits,
+        Reveal::Logits | Reveal::Scores => model.decode_output(expected) == output.logits,
         Reveal::ArgMax => expected.first().and_then(|i| usize::try_from(*i).ok()) == Some(output.argmax),
     }
 }

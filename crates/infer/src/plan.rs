@@ -189,11 +189,12 @@ impl Plan {
                     return Err(unsupported(&this.name, "a linear layer directly behind another one"));
                 }
                 Op::Act(act) => Choice::NonLinear(chooser.act(node, act)?),
+                Op::Product => return Err(unsupported(&this.name, "a product of two values")),
                 _ => Choice::Local,
             });
         }
         let argmax = match graph.reveal {
-            Reveal::Logits => None,
+            Reveal::Logits | Reveal::Scores => None,
             Reveal::ArgMax => Some(chooser.argmax()?),
         };
         let mut plan = Self {
@@ -453,6 +454,7 @@ pub fn op_name(op: &Op) -> &'static str {
         Op::Transpose { .. } => "transpose",
         Op::Select { .. } => "select",
         Op::Merge { .. } => "merge",
+        Op::Product => "product",
     }
 }
 

@@ -89,6 +89,9 @@ pub struct Output {
     pub argmax: usize,
     /// Exact integer logits times their step; empty if the provider reveals only the arg-max.
     pub logits: Vec<f32>,
+    /// Where every output is the logit of a probability of its own, these: the client's sigmoid of the logits.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scores: Vec<f32>,
 }
 
 /// A whole inference.
@@ -124,14 +127,19 @@ impl Output {
     #[must_use]
     pub fn of(graph: &Graph, values: &[i64]) -> Self {
         match graph.reveal {
-            Reveal::Logits => {
+            Reveal::Logits | Reveal::Scores => {
                 let larger = |best: usize, i: usize| if values[i] > values[best] { i } else { best };
                 let argmax = (0..values.len()).reduce(larger).unwrap_or(0);
-                Self { argmax, logits: graph.decode_output(values) }
+                let logits = graph.decode_output(values);
+                let scores = match graph.reveal {
+                    Reveal::Scores => logits.iter().map(|x| 1.0 / (1.0 + (-x).exp())).collect(),
+                    _ => Vec::new(),
+                };
+                Self { argmax, logits, scores }
             }
             Reveal::ArgMax => {
                 let argmax = values.first().and_then(|i| usize::try_from(*i).ok()).unwrap_or(0);
-                Self { argmax, logits: Vec::new() }
+                Self { argmax, ..Self::default() }
             }
         }
     }

@@ -100,12 +100,16 @@ impl Graph {
             Op::Poly { coefficients } => {
                 x.iter().map(|v| coefficients.iter().rev().fold(0.0, |sum, c| sum * v + c)).collect()
             }
+            Op::HardSwish => x.iter().map(|v| v * (v + 3.0).clamp(0.0, 6.0) / 6.0).collect(),
             Op::Add => x.iter().zip(&values[node.inputs[1]]).map(|(a, b)| a + b).collect(),
             Op::Where { mask } => {
                 let pairs = x.iter().zip(&values[node.inputs[1]]).enumerate();
                 pairs.map(|(i, (a, b))| if mask.contains(i) { *a } else { *b }).collect()
             }
-            Op::Mul => product(x, &values[node.inputs[1]]),
+            Op::Mul => {
+                let y = &values[node.inputs[1]];
+                if x.len() >= y.len() { op::product::run(x, y) } else { op::product::run(y, x) }
+            }
             Op::Concat => {
                 let parts: Vec<&[f32]> = node.inputs.iter().map(|&id| &values[id][..]).collect();
                 op::concat::run(&parts)
@@ -143,12 +147,6 @@ fn linear(conv: &Conv, weights: &[f32], bias: &[f32], x: &[f32]) -> Vec<f32> {
         }
     }
     y
-}
-
-fn product(x: &[f32], y: &[f32]) -> Vec<f32> {
-    let (long, short) = if x.len() >= y.len() { (x, y) } else { (y, x) };
-    let inner = long.len() / short.len();
-    long.chunks_exact(inner).zip(short).flat_map(|(channel, s)| channel.iter().map(move |v| v * s)).collect()
 }
 
 /// The sum of each window over the number of its places: those of the image, and with `count_pad` those of the

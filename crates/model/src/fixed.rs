@@ -140,8 +140,8 @@ impl Act {
     }
 }
 
-/// An operation on integers modulo `2^bits`. Everything but `Linear` and `Act` is additive and data-independent,
-/// so that each party applies it to its own share.
+/// An operation on integers modulo `2^bits`. Everything but `Linear`, `Act` and `Product` is additive and
+/// data-independent, so that each party applies it to its own share.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Op {
     /// The client's input.
@@ -194,6 +194,8 @@ pub enum Op {
         /// Which elements of the result, at least one and not all.
         mask: Mask,
     },
+    /// The exact product of two values: of one shape, or an image `[c, h, w]` with a factor `[c, 1, 1]` per channel.
+    Product,
 }
 
 /// What the client learns.
@@ -203,6 +205,8 @@ pub enum Reveal {
     Logits,
     /// Only the index of the largest output (the lowest one of equals).
     ArgMax,
+    /// All outputs, each the logit of a probability of its own: the client applies the sigmoid.
+    Scores,
 }
 
 /// The public half of a compiled network.
@@ -236,7 +240,7 @@ impl Graph {
     #[must_use]
     pub fn revealed_len(&self) -> usize {
         match self.reveal {
-            Reveal::Logits => self.nodes.get(self.output).map_or(0, Node::len),
+            Reveal::Logits | Reveal::Scores => self.nodes.get(self.output).map_or(0, Node::len),
             Reveal::ArgMax => 1,
         }
     }

@@ -44,6 +44,8 @@ pub enum Op {
     },
     /// Element-wise sum.
     Add,
+    /// `x clamp(x + 3, 0, 6) / 6`.
+    HardSwish,
     /// Element-wise product of two values; a `[c, 1, 1]` operand is broadcast over `[c, h, w]`.
     Mul,
     /// Inputs joined along the first axis.
@@ -89,6 +91,8 @@ pub enum Head {
     Logits,
     /// With a softmax: the logits are revealed and the client applies it.
     Softmax,
+    /// With a sigmoid: the logits are revealed and the client applies it.
+    Sigmoid,
     /// With an arg-max.
     ArgMax,
 }

@@ -10,34 +10,47 @@ pub mod concat;
 pub mod im2col;
 pub mod pad;
 pub mod pool;
+pub mod product;
 pub mod select;
 pub mod slice;
 pub mod transpose;
 
-/// A number with an addition; integers wrap.
-pub trait Sum: Copy + Default {
+/// A number with sums and products; integers wrap.
+pub trait Number: Copy + Default {
     /// `self + other`.
     #[must_use]
     fn plus(self, other: Self) -> Self;
+
+    /// `self * other`.
+    #[must_use]
+    fn times(self, other: Self) -> Self;
 }
 
-impl Sum for f32 {
+impl Number for f32 {
     fn plus(self, other: Self) -> Self {
         self + other
     }
+
+    fn times(self, other: Self) -> Self {
+        self * other
+    }
 }
 
-macro_rules! wrapping_sum {
+macro_rules! wrapping {
     ($($t:ty),*) => {$(
-        impl Sum for $t {
+        impl Number for $t {
             fn plus(self, other: Self) -> Self {
                 self.wrapping_add(other)
+            }
+
+            fn times(self, other: Self) -> Self {
+                self.wrapping_mul(other)
             }
         }
     )*};
 }
 
-wrapping_sum!(i32, i64, u32);
+wrapping!(i32, i64, u32);
 
 /// Product of the sides, `None` on overflow.
 #[must_use]

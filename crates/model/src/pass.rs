@@ -1,12 +1,13 @@
 //! Rewrites of a graph that leave its meaning as it is and its private evaluation cheaper. Each pass is one file with
 //! its algebra; [`canonical`] runs them all.
 //!
-//! A canonical graph has no [`Op::Affine`], no padding in front of a layer that can pad by itself, no maximum after
+//! A canonical graph has no product that is a hard swish, no [`Op::Affine`], no padding in front of a layer that can pad by itself, no maximum after
 //! a clip, no chain of movers that is one mover, and no node that the output does not depend on.
 
 pub mod fold_affine;
 pub mod fold_pad;
 pub mod fuse;
+pub mod gates;
 pub mod max_pool_first;
 
 use crate::float::{Builder, Graph, GraphError, Op};
@@ -24,6 +25,7 @@ pub struct PassError(#[from] GraphError);
 pub fn canonical(graph: Graph) -> Result<Graph, PassError> {
     graph.check()?;
     let graph = fuse::run(graph)?;
+    let graph = gates::run(graph)?;
     let graph = fold_pad::run(graph)?;
     let graph = fold_affine::run(graph)?;
     let graph = max_pool_first::run(graph)?;

@@ -11,6 +11,7 @@
 
 mod calibrate;
 mod emit;
+mod hard_swish;
 mod lower;
 mod report;
 mod scale;
@@ -29,7 +30,7 @@ pub struct Options {
     pub activation_bits: u32,
     /// Width of weights including the sign, 2..=12.
     pub weight_bits: u32,
-    /// What the client learns.
+    /// What the client learns; where the float graph ends with a sigmoid, its logits are [`Reveal::Scores`].
     pub reveal: Reveal,
     /// How the ranges of activations are chosen.
     pub calibration: Calibration,
@@ -132,7 +133,7 @@ pub fn quantize(
     let ranges = calibrate::ranges(&graph, samples, &preprocess, options.calibration)?;
     let skeleton = lower::lower(&graph, ranges[0].lo >= 0.0)?;
     let scales = scale::solve(&skeleton, &ranges, options)?;
-    let (fixed_graph, weights) = emit::emit(&skeleton, &scales, options)?;
+    let (fixed_graph, weights) = emit::emit(&skeleton, &scales, options, graph.head)?;
     let name = if options.name.is_empty() { graph.name.clone() } else { options.name.clone() };
     let model = Model { name, graph: fixed_graph, preprocess, labels: options.labels.clone(), weights };
     model.validate()?;

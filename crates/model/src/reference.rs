@@ -72,7 +72,7 @@ fn revealed(model: &Model, values: &[Vec<u32>]) -> Vec<i64> {
 #[must_use]
 pub fn reveal(reveal: Reveal, outputs: Vec<i64>) -> Vec<i64> {
     match reveal {
-        Reveal::Logits => outputs,
+        Reveal::Logits | Reveal::Scores => outputs,
         Reveal::ArgMax => {
             let best = (0..outputs.len()).reduce(|best, i| if outputs[i] > outputs[best] { i } else { best });
             vec![best.unwrap_or_default() as i64]
@@ -157,6 +157,7 @@ fn node_value(model: &Model, id: usize, values: &[Vec<u32>], activation: &mut Ac
     let mut value = match &node.op {
         Op::Linear { conv, weights, .. } => linear(conv, &all_weights[*weights], &signed(read[0], from)),
         Op::Act(act) => activation(act, shape, read[0], from, fact),
+        Op::Product => op::product::run(read[0], read[1]),
         op => additive(op, &read, shape),
     };
     // Rings only shrink outside of activations, so words modulo a wider power of two just lose bits.

@@ -169,10 +169,15 @@ fn from_pool(store: &dyn Store, session: &Session) -> Result<Option<Prepared>, F
 
 /// Label, confidence, time and bytes.
 fn print_prediction(name: &str, report: &Report, labels: &[String]) {
+    let label = |class: usize| labels.get(class).cloned().unwrap_or_else(|| format!("class {class}"));
     let class = report.output.argmax;
-    let label = labels.get(class).cloned().unwrap_or_else(|| format!("class {class}"));
-    let confidence =
-        confidence(&report.output.logits).map_or_else(String::new, |p| format!(" ({:.1} %)", 100.0 * p));
+    let scores = &report.output.scores;
+    for (class, score) in scores.iter().enumerate() {
+        println!("{name}: {} {:.1} %", label(class), 100.0 * score);
+    }
+    let label = label(class);
+    let confidence = if scores.is_empty() { confidence(&report.output.logits) } else { None };
+    let confidence = confidence.map_or_else(String::new, |p| format!(" ({:.1} %)", 100.0 * p));
     let both =
         |c: &phineus_infer::report::Cost| table::bytes(c.client_to_server_bytes + c.server_to_client_bytes);
     println!(

@@ -130,7 +130,7 @@ pub fn scheme_of(public: &Public, form: InputForm, precision: u32) -> Result<Arc
 }
 
 fn choices(graph: &fixed::Graph, form: InputForm, precision: u32) -> Result<Choices, ServiceError> {
-    if graph.reveal != Reveal::Logits {
+    if graph.reveal == Reveal::ArgMax {
         return Err(ServiceError::Reveal);
     }
     let input = graph.facts.first().map_or(1.0, |fact| fact.step * fact.lo.abs().max(fact.hi.abs()) as f64);

@@ -94,6 +94,7 @@ pub(crate) fn additive(op: &Op, inputs: &[Interval]) -> Interval {
         }
         Op::SumPool(window) => sum_pool(window, hull),
         Op::Pad { .. } => (hull.0.min(0), hull.1.max(0)),
+        Op::Product => product(inputs),
         _ => hull,
     }
 }
@@ -134,6 +135,13 @@ fn linear(conv: &Conv, layer: &Weights, x: Interval) -> Interval {
         bound = Some(bound.map_or((least, most), |(a, b)| (a.min(least), b.max(most))));
     }
     bound.map_or((0, 0), |(a, b)| (near(a), near(b)))
+}
+
+fn product(inputs: &[Interval]) -> Interval {
+    let &[x, y] = inputs else { return (-FAR, FAR) };
+    let corner = |a: i64, b: i64| near(i128::from(a) * i128::from(b));
+    let corners = [corner(x.0, y.0), corner(x.0, y.1), corner(x.1, y.0), corner(x.1, y.1)];
+    corners.into_iter().fold((FAR, -FAR), |(lo, hi), v| (lo.min(v), hi.max(v)))
 }
 
 fn sum_pool(window: &Window, (lo, hi): Interval) -> Interval {

@@ -156,7 +156,7 @@ fn geometry() {
     assert_eq!(fault_of_conv(|conv| conv.stride[0] = 2), Fault::Shape);
     assert_eq!(fault_of_window(|window| window.kernel[0] = 0), Fault::Geometry);
     assert_eq!(fault_of_window(|window| window.stride[0] = 0), Fault::Geometry);
-    assert_eq!(fault_of_window(|window| window.pads[0] = 2), Fault::Geometry);
+    assert_eq!(fault_of_window(|window| window.pads[0] = window.kernel[0]), Fault::Geometry);
     assert_eq!(fault_of_window(|window| window.kernel[1] = usize::MAX), Fault::Geometry);
     let pad = fault(|m| {
         let at = find(m, |op| matches!(op, Op::Pad { .. }));
@@ -305,7 +305,7 @@ fn mutate(graph: &mut Graph, node: usize, field: usize, value: usize) {
         _ => window.ceil = !window.ceil,
     };
     match &mut graph.nodes[id].op {
-        Op::Input | Op::Reshape | Op::Concat => {}
+        Op::Input | Op::Reshape | Op::Concat | Op::Product => {}
         Op::Linear { conv, weights, weight_bits } => match at % 10 {
             0 => conv.in_channels = value,
             1 => conv.input[at / 10 % 2] = value,

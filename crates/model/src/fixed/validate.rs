@@ -357,7 +357,7 @@ fn arity(node: &Node<Op>) -> bool {
         Op::Input => node.inputs.is_empty(),
         Op::Add { shifts } => !node.inputs.is_empty() && shifts.len() == node.inputs.len(),
         Op::Concat => !node.inputs.is_empty(),
-        Op::Merge { .. } => node.inputs.len() == 2,
+        Op::Merge { .. } | Op::Product => node.inputs.len() == 2,
         _ => node.inputs.len() == 1,
     }
 }
@@ -392,6 +392,7 @@ fn has_shape(op: &Op, inputs: &[&[usize]], output: &[usize]) -> bool {
             let kept = op::elements(inputs[0]).and_then(|len| op::select::kept(mask, len));
             same(kept.map(|kept| vec![kept]))
         }
+        Op::Product => same(op::product::shape(inputs[0], inputs[1])),
         Op::Merge { mask } => match (inputs, op::elements(output)) {
             (&[&[first], &[second]], Some(len)) => op::select::merges(mask, [first, second], len),
             _ => false,

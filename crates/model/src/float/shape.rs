@@ -89,6 +89,7 @@ pub(super) fn infer(before: &[Node<Op>], op: &Op, inputs: &[NodeId]) -> Result<V
         (Op::Poly { coefficients }, [x]) => {
             (coefficients.len() >= 3).then(|| x.to_vec()).ok_or("a polynomial has degree two at least")
         }
+        (Op::HardSwish, [x]) => Ok(x.to_vec()),
         (Op::Add, [x, y]) => (x == y).then(|| x.to_vec()).ok_or("added values are of one shape"),
         (Op::Where { mask }, [x, y]) => {
             let len = op::elements(x).filter(|_| x == y).unwrap_or_default();
@@ -96,7 +97,9 @@ pub(super) fn infer(before: &[Node<Op>], op: &Op, inputs: &[NodeId]) -> Result<V
             kept.map(|_| x.to_vec())
                 .ok_or("a choice by element needs two values of one shape and a mask of it")
         }
-        (Op::Mul, [x, y]) => product(x, y).ok_or("factors are of one shape, or one of them is [c, 1, 1]"),
+        (Op::Mul, [x, y]) => op::product::shape(x, y)
+            .or_else(|| op::product::shape(y, x))
+            .ok_or("factors are of one shape, or one of them is [c, 1, 1]"),
         (Op::AvgPool { window, .. } | Op::MaxPool(window), [[c, h, w]]) => {
             let sides = window.kernel.iter().chain(&window.stride).chain(&window.pads);
             if sides.copied().max().is_none_or(|side| side > MAX_SIDE) || !op::pool::is_sane(window, [*h, *w])
@@ -156,15 +159,6 @@ fn linear(conv: &Conv, weights: usize, bias: usize, x: &[usize]) -> Result<Vec<u
         true if (oh, ow) != (1, 1) => Err("a layer on a flat value has one output position"),
         true => Ok(vec![conv.out_channels]),
         false => Ok(vec![conv.out_channels, oh, ow]),
-    }
-}
-
-fn product(x: &[usize], y: &[usize]) -> Option<Vec<usize>> {
-    match (x, y) {
-        _ if x == y => Some(x.to_vec()),
-        (&[c, _, _], &[d, 1, 1]) if c == d => Some(x.to_vec()),
-        (&[c, 1, 1], &[d, _, _]) if c == d => Some(y.to_vec()),
-        _ => None,
     }
 }
 

@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use super::attributes::Reason;
 use super::choice;
-use super::import::{Importer, Value, input, output_name, reason_of};
+use super::import::{Importer, ONLY_AT_THE_END, Value, input, output_name, reason_of};
 use super::proto::NodeProto;
 use super::tensor::Tensor;
 use crate::float::Op;
@@ -139,6 +139,20 @@ impl<'a> Importer<'a> {
         }
     }
 
+    /// `clamp(alpha x + beta, 0, 1)`.
+    pub(super) fn hard_sigmoid(&mut self, node: &'a NodeProto) -> Result<Value, Reason> {
+        let (alpha, beta) = (node.float("alpha", 0.2)?, node.float("beta", 0.5)?);
+        let Side::Value(x) = self.side(node, 0)? else { return Err("the input is constant".to_owned()) };
+        let line = x.times(&[alpha.into()]).plus(&[beta.into()]);
+        let line = self.materialise(&format!("{}.line", output_name(node)), &line)?;
+        self.push(node, Op::Clip { lo: 0.0, hi: 1.0 }, &[line])
+    }
+
+    pub(super) fn hard_swish(&mut self, node: &'a NodeProto) -> Result<Value, Reason> {
+        let x = self.operand(node, 0)?;
+        self.push(node, Op::HardSwish, &[x])
+    }
+
     pub(super) fn pow(&mut self, node: &'a NodeProto) -> Result<Value, Reason> {
         let (Side::Value(x), Side::Scalar(exponent)) = self.sides(node)? else {
             return Err("the exponent has to be a scalar constant".to_owned());
@@ -191,7 +205,7 @@ impl<'a> Importer<'a> {
             },
             Value::Masked(..) => Side::Value(Polynomial::identity(self.operand(node, index)?)),
             Value::Head(..) => {
-                return Err("only the end of the network may follow a softmax or arg-max".to_owned());
+                return Err(ONLY_AT_THE_END.to_owned());
             }
         })
     }

@@ -31,6 +31,11 @@ pub fn export(graph: &Graph) -> Vec<u8> {
             writer.push("Softmax", &[&end], &name, vec![int("axis", 1)]);
             value_info(&name, data_type::FLOAT, shape)
         }
+        Head::Sigmoid => {
+            let name = writer.fresh("probabilities");
+            writer.push("Sigmoid", &[&end], &name, Vec::new());
+            value_info(&name, data_type::FLOAT, shape)
+        }
         Head::ArgMax => {
             let name = writer.fresh("class");
             writer.push("ArgMax", &[&end], &name, vec![int("axis", 1), int("keepdims", 0)]);
@@ -100,6 +105,7 @@ impl Writer {
                 self.push("Clip", &[&x, &lo, &hi], &y, Vec::new());
             }
             Op::Poly { coefficients } => self.polynomial(&x, &y, coefficients),
+            Op::HardSwish => self.push("HardSwish", &[&x], &y, Vec::new()),
             Op::Add => self.push("Add", &all, &y, Vec::new()),
             Op::Mul => self.push("Mul", &all, &y, Vec::new()),
             Op::Where { mask } => {

@@ -56,7 +56,7 @@ pub(super) enum Value {
     Node(NodeId),
     /// A polynomial of a value, not yet a node.
     Polynomial(Polynomial),
-    /// A value behind a softmax or arg-max.
+    /// A value behind a sigmoid, softmax or arg-max.
     Head(NodeId, Head),
     /// A value of which all elements but those of a set are zero: one half of a choice by element.
     Masked(NodeId, Mask),
@@ -146,6 +146,8 @@ impl<'a> Importer<'a> {
             "BatchNormalization" => self.batch_normalization(node),
             "Relu" => self.relu(node),
             "Clip" => self.clip(node),
+            "HardSigmoid" => self.hard_sigmoid(node),
+            "HardSwish" => self.hard_swish(node),
             "Where" => self.choice(node),
             "Add" => self.add(node),
             "Sub" => self.sub(node),
@@ -170,6 +172,7 @@ impl<'a> Importer<'a> {
             "Cast" => self.cast(node),
             "Softmax" | "LogSoftmax" => self.head(node, Head::Softmax),
             "ArgMax" => self.head(node, Head::ArgMax),
+            "Sigmoid" => self.sigmoid(node),
             _ => Err(why_not(op).to_owned()),
         }?;
         Ok(vec![value])
@@ -195,7 +198,7 @@ impl<'a> Importer<'a> {
             Value::Node(id) | Value::Masked(id, _) | Value::Polynomial(Polynomial { of: id, .. }) => {
                 Ok(std::iter::once(1).chain(self.shape(id).iter().copied()).collect())
             }
-            Value::Head(..) => Err("only the end of the network may follow a softmax or arg-max".to_owned()),
+            Value::Head(..) => Err(ONLY_AT_THE_END.to_owned()),
         }
     }
 
@@ -255,9 +258,7 @@ impl<'a> Importer<'a> {
                 Ok(id)
             }
             Some(Value::Constant(_)) => Err(format!("`{name}` is a constant where a value is expected")),
-            Some(Value::Head(..)) => {
-                Err("only the end of the network may follow a softmax or arg-max".to_owned())
-            }
+            Some(Value::Head(..)) => Err(ONLY_AT_THE_END.to_owned()),
             Some(Value::Masked(id, mask)) => {
                 let (id, mask) = (*id, mask.clone());
                 let id = self.masked(name, id, &mask)?;
@@ -363,9 +364,9 @@ fn unknown(name: &str) -> Reason {
 
 fn why_not(op: &str) -> &'static str {
     match op {
-        "LeakyRelu" | "PRelu" | "Elu" | "Selu" | "Celu" | "ThresholdedRelu" | "Sigmoid" | "Tanh" | "Gelu"
-        | "HardSigmoid" | "HardSwish" | "Mish" | "Softplus" | "Softsign" | "Erf" | "Exp" => {
-            "this activation has no private protocol; train with Relu, Clip or a polynomial"
+        "LeakyRelu" | "PRelu" | "Elu" | "Selu" | "Celu" | "ThresholdedRelu" | "Tanh" | "Gelu" | "Mish"
+        | "Softplus" | "Softsign" | "Erf" | "Exp" => {
+            "this activation has no private protocol; train with Relu, Clip, HardSigmoid, HardSwish or a polynomial"
         }
         "LSTM" | "GRU" | "RNN" | "Loop" | "If" | "Scan" => "recurrence and control flow are not supported",
         "ConvTranspose" | "Resize" | "Upsample" => "images are never enlarged",
@@ -375,6 +376,9 @@ fn why_not(op: &str) -> &'static str {
         _ => "the operator is not supported",
     }
 }
+
+/// Heads are computed by the client.
+pub(super) const ONLY_AT_THE_END: &str = "only the end of the network may follow a sigmoid, softmax or arg-max; inside, HardSigmoid and HardSwish are supported";
 
 /// A protobuf message is never longer.
 const MAX_BYTES: usize = (1 << 31) - 1;

@@ -142,6 +142,11 @@ impl<'a> Importer<'a> {
         Ok(Value::Head(x, head))
     }
 
+    /// A probability per output at the end.
+    pub(super) fn sigmoid(&mut self, node: &'a NodeProto) -> Result<Value, Reason> {
+        Ok(Value::Head(self.operand(node, 0)?, Head::Sigmoid))
+    }
+
     /// The value itself; a polynomial is computed here and not combined with what follows.
     pub(super) fn identity(&mut self, node: &'a NodeProto) -> Result<Value, Reason> {
         match self.value(node, 0)? {

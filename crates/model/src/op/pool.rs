@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use super::Sum;
+use super::Number;
 use crate::graph::Window;
 
 /// Height and width of the output; zero where no window fits or the window is degenerate.
@@ -34,7 +34,7 @@ pub fn span(window: &Window, input: usize, axis: usize, at: usize) -> Range<usiz
 
 /// Sum of every window; padded places hold zero.
 #[must_use]
-pub fn sum<T: Sum>(x: &[T], shape: [usize; 3], window: &Window) -> Vec<T> {
+pub fn sum<T: Number>(x: &[T], shape: [usize; 3], window: &Window) -> Vec<T> {
     fold(x, shape, window, |place| place.fold(T::default(), T::plus))
 }
 

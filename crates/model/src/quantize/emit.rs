@@ -8,8 +8,9 @@
 
 use super::lower::{Class, Function, Kind, Piece, Skeleton};
 use super::scale::{self, Scales};
-use super::{Options, QuantizeError};
-use crate::fixed::{Act, Fact, Graph, Interval, Op, Rescale, Weights, additive, bits_for};
+use super::{Options, QuantizeError, hard_swish};
+use crate::fixed::{Act, Fact, Graph, Interval, Op, Rescale, Reveal, Weights, additive, bits_for};
+use crate::float::Head;
 use crate::graph::Node;
 
 /// Emits the compiled graph and its weights.
@@ -17,9 +18,13 @@ pub(super) fn emit(
     skeleton: &Skeleton<'_>,
     scales: &Scales,
     options: &Options,
+    head: Head,
 ) -> Result<(Graph, Vec<Weights>), QuantizeError> {
-    let mut graph =
-        Graph { nodes: Vec::new(), facts: Vec::new(), output: skeleton.output, reveal: options.reveal };
+    let reveal = match (options.reveal, head) {
+        (Reveal::Logits, Head::Sigmoid) => Reveal::Scores,
+        (reveal, _) => reveal,
+    };
+    let mut graph = Graph { nodes: Vec::new(), facts: Vec::new(), output: skeleton.output, reveal };
     let mut weights = Vec::new();
     for (id, piece) in skeleton.pieces.iter().enumerate() {
         let op = operation(skeleton, id, scales, &graph.facts, options, &mut weights)?;
@@ -91,12 +96,18 @@ fn operation(
                     (quadratic.rescale.lo, quadratic.rescale.hi) = (lo as i32, hi as i32);
                     Op::Act(Act { max_pool: *max_pool, rescale: rescale(false), quadratic: Some(quadratic) })
                 }
+                Function::Curve => Op::Act(hard_swish::curve(shift, [argument, step], &piece.node.name)?),
+                Function::Line { curve } => {
+                    Op::Act(hard_swish::line(shift, [scales.argument[*curve], step], options.activation_bits))
+                }
             }
         }
         Kind::Add => {
             let shift = |&x: &usize| scale::exponent(scales.step[x] / step).max(0) as u32;
             Op::Add { shifts: inputs.iter().map(shift).collect() }
         }
+        Kind::Sum => Op::Add { shifts: vec![0; inputs.len()] },
+        Kind::Product => Op::Product,
         Kind::SumPool(window) => Op::SumPool(*window),
         Kind::Concat => Op::Concat,
         Kind::Pad(pads) => Op::Pad { pads: *pads },

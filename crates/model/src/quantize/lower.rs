@@ -15,6 +15,13 @@ pub(super) enum Function {
     Clip { lo: f64, hi: f64 },
     /// `c[0] + c[1] x + c[2] x^2`.
     Quadratic([f64; 3]),
+    /// The curve of a hard swish.
+    Curve,
+    /// The line of a hard swish whose curve is this piece.
+    Line {
+        /// Index of the piece.
+        curve: usize,
+    },
 }
 
 impl Function {
@@ -24,7 +31,14 @@ impl Function {
             Self::Clip { lo, .. } => lo >= 0.0 || of_natural,
             // The discriminant: a parabola that opens upwards and has at most one zero.
             Self::Quadratic([c0, c1, c2]) => c1 * c1 <= 4.0 * c2 * c0 && c2 > 0.0,
+            Self::Curve => false,
+            Self::Line { .. } => true,
         }
+    }
+
+    /// Whether a polynomial follows the rescale, whose argument has a step of its own.
+    pub(super) fn is_polynomial(&self) -> bool {
+        matches!(self, Self::Quadratic(_) | Self::Curve)
     }
 }
 
@@ -32,9 +46,20 @@ impl Function {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Kind<'a> {
     Input,
-    Linear { conv: Conv, weights: Cow<'a, [f32]>, bias: Cow<'a, [f32]> },
-    Act { max_pool: Option<Window>, function: Function },
+    Linear {
+        conv: Conv,
+        weights: Cow<'a, [f32]>,
+        bias: Cow<'a, [f32]>,
+    },
+    Act {
+        max_pool: Option<Window>,
+        function: Function,
+    },
     Add,
+    /// A sum of values of one step, which is as narrow as they are.
+    Sum,
+    /// Its second factor is the one that counts per channel.
+    Product,
     SumPool(Window),
     Concat,
     Pad([[usize; 2]; 3]),
@@ -52,6 +77,8 @@ pub(super) enum Class {
     Narrow,
     /// Sums over windows of narrow values: linear layers read them, sums and joins do not.
     Sums,
+    /// Products of narrow values: activations read them, and a rescale for all others.
+    Products,
     /// An accumulator.
     Wide,
 }
@@ -151,6 +178,7 @@ impl<'a> Lowering<'a> {
                     return Err(unsupported("an average whose divisor varies at the border"));
                 }
                 let x = self.alone(first);
+                let x = if self.pieces[x].class == Class::Products { self.narrow(x) } else { x };
                 let class = if self.pieces[x].class == Class::Wide { Class::Wide } else { Class::Sums };
                 let natural = self.pieces[x].natural;
                 Ok(self.push(id, Kind::SumPool(*window), vec![x], class, natural))
@@ -162,7 +190,16 @@ impl<'a> Lowering<'a> {
                 let natural = operands.iter().all(|&x| self.pieces[x].natural);
                 Ok(self.push(id, Kind::Add, operands, Class::Wide, natural))
             }
-            Op::Mul => Err(unsupported("a product of two values is not supported")),
+            Op::HardSwish => Ok(self.hard_swish(id, x)),
+            Op::Mul => {
+                let mut factors = [first, node.inputs[1]];
+                if self.graph.nodes[first].len() < node.len() {
+                    factors.reverse();
+                }
+                let factors = factors.map(|input| self.narrow(self.value[input])).to_vec();
+                let natural = factors.iter().all(|&x| self.pieces[x].natural);
+                Ok(self.push(id, Kind::Product, factors, Class::Products, natural))
+            }
             Op::Where { mask } => {
                 let rest = mask.complement(node.len());
                 let first = self.part(id, 1, first, mask.clone())?;
@@ -189,8 +226,40 @@ impl<'a> Lowering<'a> {
         {
             return Err(QuantizeError::NotFinite { node: self.graph.nodes[id].name.clone() });
         }
-        let x = if self.pieces[x].class == Class::Wide { self.narrow(x) } else { x };
+        let x = match self.pieces[x].class {
+            Class::Wide | Class::Products => self.narrow(x),
+            // Their few values are cheap to rescale, and the accumulator would be wide.
+            Class::Sums if self.places(x) > MAX_PLACES => self.narrow(x),
+            _ => x,
+        };
         Ok(self.push(id, kind, vec![x], Class::Wide, false))
+    }
+
+    /// Values that one element of a window sum is made of.
+    fn places(&self, x: usize) -> usize {
+        let node = &self.pieces[x].node;
+        match (&node.op, node.inputs.first()) {
+            (Kind::SumPool(window), Some(&x)) => window.kernel[0] * window.kernel[1] * self.places(x),
+            (
+                Kind::Concat | Kind::Slice(_) | Kind::Reshape | Kind::Transpose(_) | Kind::Select(_),
+                Some(&x),
+            ) => self.places(x),
+            _ => 1,
+        }
+    }
+
+    /// See [`super::hard_swish`].
+    fn hard_swish(&mut self, id: NodeId, x: usize) -> usize {
+        let mut part = |function: Function, name: &str| {
+            let natural = function.is_natural(false);
+            let piece =
+                self.push(id, Kind::Act { max_pool: None, function }, vec![x], Class::Narrow, natural);
+            self.pieces[piece].node.name.push_str(name);
+            piece
+        };
+        let curve = part(Function::Curve, "/curve");
+        let line = part(Function::Line { curve }, "/line");
+        self.push(id, Kind::Sum, vec![curve, line], Class::Narrow, false)
     }
 
     /// What the activation `id` computes.
@@ -270,7 +339,10 @@ impl<'a> Lowering<'a> {
     /// An operand of a sum: narrow, or an accumulator that nobody else reads.
     fn operand(&mut self, input: NodeId) -> usize {
         let x = self.value[input];
-        if self.pieces[x].class == Class::Sums { self.narrow(x) } else { self.alone(input) }
+        match self.pieces[x].class {
+            Class::Sums | Class::Products => self.narrow(x),
+            Class::Narrow | Class::Wide => self.alone(input),
+        }
     }
 
     /// The value of `input`, rescaled if it is an accumulator with several readers.
@@ -321,6 +393,9 @@ impl<'a> Lowering<'a> {
         self.pieces.len() - 1
     }
 }
+
+/// A layer reads sums of at most so many values as they are.
+const MAX_PLACES: usize = 64;
 
 const IDENTITY: Function = Function::Clip { lo: f64::NEG_INFINITY, hi: f64::INFINITY };
 

@@ -57,5 +57,6 @@ fn name(op: &Op) -> &'static str {
         Op::Transpose { .. } => "transpose",
         Op::Select { .. } => "select",
         Op::Merge { .. } => "merge",
+        Op::Product => "product",
     }
 }

@@ -8,11 +8,15 @@
 //! too small the group grows and all is computed again.
 //!
 //! Ahead of a polynomial the step of the argument is often free. It is then chosen (at most `sqrt 2` above what its
-//! range asks for) such that the square's coefficient is a power of two, which costs nothing to multiply with.
+//! range asks for) such that the square's coefficient is a power of two, which costs nothing to multiply with. That of a
+//! hard swish has the form `3 2^-k` for the same reason ([`super::hard_swish`]).
+//!
+//! A product has the step of its first factor times that of the second. The latter is assumed, all is solved, and
+//! again with what came out, until both agree.
 
 use super::calibrate::Range;
 use super::lower::{Class, Function, Kind, Skeleton};
-use super::{Options, QuantizeError};
+use super::{Options, QuantizeError, hard_swish};
 use crate::fixed::{Quadratic, Rescale};
 
 /// The solved steps.
@@ -35,9 +39,60 @@ pub(super) fn solve(
     ranges: &[Range],
     options: &Options,
 ) -> Result<Scales, QuantizeError> {
+    let factors: Vec<usize> = skeleton
+        .pieces
+        .iter()
+        .map(|p| if p.node.op == Kind::Product { p.node.inputs[1] } else { 0 })
+        .collect();
+    let mut assumed: Vec<f64> = factors.iter().map(|&x| magnitude(skeleton, ranges, x, options).1).collect();
+    // Steps of factors grow in the order of the network, so that one more of them is final each time.
+    let products = factors.iter().filter(|x| **x > 0).count();
+    for _ in 0..=products + 1 {
+        let scales = solve_with(skeleton, ranges, options, &assumed)?;
+        let mut agree = true;
+        for (assumed, &factor) in assumed.iter_mut().zip(&factors).filter(|(_, factor)| **factor > 0) {
+            agree &= (scales.step[factor] / *assumed - 1.0).abs() < EXACT;
+            *assumed = scales.step[factor];
+        }
+        if agree {
+            return Ok(scales);
+        }
+    }
+    let product = factors.iter().position(|factor| *factor > 0).unwrap_or(0);
+    Err(scales(skeleton, product))
+}
+
+/// The calibrated magnitude of a piece and the step that it asks for; 1 where it is zero in all samples.
+fn magnitude(skeleton: &Skeleton<'_>, ranges: &[Range], piece: usize, options: &Options) -> (f64, f64) {
+    let piece = &skeleton.pieces[piece];
+    let levels = f64::from(1 << (options.activation_bits - u32::from(!piece.natural))) - 1.0;
+    match ranges[piece.source].magnitude {
+        size if size > 0.0 => (size, size / levels),
+        _ => (1.0, 1.0),
+    }
+}
+
+/// Solves for all steps, the second factor of every product of its assumed step.
+fn solve_with(
+    skeleton: &Skeleton<'_>,
+    ranges: &[Range],
+    options: &Options,
+    assumed: &[f64],
+) -> Result<Scales, QuantizeError> {
     let n = skeleton.pieces.len();
     let mut ties = Ties::new(2 * n);
-    let links = tie(skeleton, &mut ties)?;
+    // A product's rescale keeps the magnitude of the first factor, less the bits that are zero in all samples.
+    let units: Vec<f64> = (0..n)
+        .map(|id| match skeleton.pieces[id].node.op {
+            Kind::Product => {
+                let (of, _) = magnitude(skeleton, ranges, skeleton.pieces[id].node.inputs[0], options);
+                let (result, _) = magnitude(skeleton, ranges, id, options);
+                (result / of / assumed[id]).log2().ceil().clamp(0.0, MAX_SHIFT.into()).exp2()
+            }
+            _ => 1.0,
+        })
+        .collect();
+    let links = tie(skeleton, &mut ties, assumed, units)?;
     let components = components(skeleton, links, &mut ties, options)?;
 
     let mut least = vec![0.0f64; 2 * n];
@@ -50,6 +105,7 @@ pub(super) fn solve(
         *step = if *step > 0.0 { *step } else { 1.0 };
     }
     for _ in 0..ROUNDS {
+        pin(skeleton, &ties, &mut least);
         let group = with_tuned_arguments(skeleton, &mut ties, &least);
         match grow(&components, &mut ties, &group, &mut least) {
             None => return Ok(assign(skeleton, &components, &mut ties, &group)),
@@ -130,12 +186,17 @@ impl Component {
     }
 }
 
-/// Enters all exact ratios and returns the links `(narrow variable, accumulator)`.
-fn tie(skeleton: &Skeleton<'_>, ties: &mut Ties) -> Result<Vec<(usize, usize)>, QuantizeError> {
+/// Enters all exact ratios and returns the links `(narrow variable, accumulator)`. `factors`: steps of the second factors;
+/// `places`: of every product what its rescale drops, 1 elsewhere.
+fn tie(
+    skeleton: &Skeleton<'_>,
+    ties: &mut Ties,
+    factors: &[f64],
+    mut places: Vec<f64>,
+) -> Result<Vec<(usize, usize)>, QuantizeError> {
     let n = skeleton.pieces.len();
     let mut links = Vec::new();
-    // Number of narrow values in a window sum.
-    let mut places = vec![1.0f64; n];
+    // From here on also the number of narrow values in a window sum.
     for (id, piece) in skeleton.pieces.iter().enumerate() {
         let inputs = &piece.node.inputs;
         let class = |x: usize| skeleton.pieces[x].class;
@@ -149,7 +210,7 @@ fn tie(skeleton: &Skeleton<'_>, ties: &mut Ties) -> Result<Vec<(usize, usize)>, 
                 let x = inputs[0];
                 match class(x) {
                     Class::Narrow => exact(variable, x, 1.0)?,
-                    Class::Sums => exact(variable, x, places[x].log2().round().exp2())?,
+                    Class::Sums | Class::Products => exact(variable, x, places[x].log2().round().exp2())?,
                     Class::Wide => links.push((variable, x)),
                 }
             }
@@ -158,6 +219,8 @@ fn tie(skeleton: &Skeleton<'_>, ties: &mut Ties) -> Result<Vec<(usize, usize)>, 
                     if class(x) == Class::Wide { exact(id, x, 1.0)? } else { links.push((x, id)) }
                 }
             }
+            Kind::Sum => inputs.iter().try_for_each(|&x| exact(id, x, 1.0))?,
+            Kind::Product => exact(id, inputs[0], factors[id])?,
             Kind::SumPool(window) => {
                 let count = (window.kernel[0] * window.kernel[1]) as f64;
                 places[id] = count * places[inputs[0]];
@@ -236,15 +299,37 @@ fn wanted(skeleton: &Skeleton<'_>, ranges: &[Range], options: &Options) -> Vec<(
         match &piece.node.op {
             Kind::Input => wanted.push((id, ranges[0].magnitude / largest)),
             Kind::Act { function, .. } => {
-                wanted.push((id, ranges[piece.source].magnitude / largest));
-                if let Function::Quadratic(_) = function {
-                    wanted.push((argument(id, n, function), ranges[piece.before].magnitude / signed));
+                let size = ranges[piece.source].magnitude;
+                match function {
+                    Function::Clip { .. } => wanted.push((id, size / largest)),
+                    Function::Quadratic(_) => {
+                        wanted.push((id, size / largest));
+                        wanted.push((argument(id, n, function), ranges[piece.before].magnitude / signed));
+                    }
+                    Function::Curve => {
+                        let [argument, result] = hard_swish::least_steps(size, options.activation_bits);
+                        wanted.extend([(n + id, argument), (id, result)]);
+                    }
+                    // Its curve asks for both.
+                    Function::Line { .. } => {}
                 }
             }
             _ => {}
         }
     }
     wanted
+}
+
+/// Gives the arguments of hard swishes the steps at which comparisons can saturate. One group may hold several, which agree
+/// up to a power of two unless averages stand between them; then the last one decides.
+fn pin(skeleton: &Skeleton<'_>, ties: &Ties, least: &mut [f64]) {
+    let n = skeleton.pieces.len();
+    for (id, piece) in skeleton.pieces.iter().enumerate() {
+        if let Kind::Act { function: Function::Curve, .. } = piece.node.op {
+            let (root, ratio) = ties.find(n + id);
+            least[root] = hard_swish::pinned(least[root] * ratio, EXACT) / ratio;
+        }
+    }
 }
 
 /// The steps of all groups (by root), with those arguments of polynomials tuned that nothing else depends on.
@@ -304,7 +389,7 @@ fn assign(skeleton: &Skeleton<'_>, components: &[Component], ties: &mut Ties, gr
     let mut step = ties.steps(&group);
     let mut arguments = step.split_off(n);
     for (id, piece) in skeleton.pieces.iter().enumerate() {
-        if !matches!(piece.node.op, Kind::Act { function: Function::Quadratic(_), .. }) {
+        if !matches!(piece.node.op, Kind::Act { function, .. } if function.is_polynomial()) {
             arguments[id] = step[id];
         }
     }
@@ -313,7 +398,7 @@ fn assign(skeleton: &Skeleton<'_>, components: &[Component], ties: &mut Ties, gr
 
 /// The variable of what an activation's rescale gives: its own, or that of a polynomial's argument.
 fn argument(id: usize, n: usize, function: &Function) -> usize {
-    if let Function::Quadratic(_) = function { n + id } else { id }
+    if function.is_polynomial() { n + id } else { id }
 }
 
 fn scales(skeleton: &Skeleton<'_>, piece: usize) -> QuantizeError {

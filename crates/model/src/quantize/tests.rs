@@ -148,7 +148,8 @@ pub(crate) fn every_operation() -> Model {
     let rectified = net.relu(z);
     let z = net.push(Float::Poly { coefficients: vec![0.1, 0.5, 0.25] }, &[z]);
     let z = net.push(Float::Where { mask: every_third(64) }, &[rectified, z]);
-    let mean = net.push(Float::AvgPool { window: window(2, 2, 0), count_pad: false }, &[z]);
+    let gated = gates::squeeze_and_excite(&mut net, z);
+    let mean = net.push(Float::AvgPool { window: window(2, 2, 0), count_pad: false }, &[gated]);
     let graph = net.classes(mean, 3);
     let model = compile_with(
         &graph,
@@ -174,6 +175,7 @@ fn every_operation_occurs_once_at_least() {
         "slice",
         "select",
         "merge",
+        "product",
     ] {
         assert!(names.contains(&op), "{op} in {names:?}");
     }
@@ -465,12 +467,6 @@ fn errors_name_the_layer() {
     assert!(matches!(&error, QuantizeError::Unsupported { node, .. } if node == "n2"), "{error}");
 
     let mut net = Net::new(&[1, 4, 4]);
-    let (x, y) = (net.conv_relu(0, 2), net.conv_relu(0, 2));
-    let product = net.push(Float::Mul, &[x, y]);
-    let error = compile_with(&net.finish(product), &Options::default()).unwrap_err();
-    assert!(matches!(&error, QuantizeError::Unsupported { node, .. } if node == "n5"), "{error}");
-
-    let mut net = Net::new(&[1, 4, 4]);
     let x = net.conv_relu(0, 2);
     let mean = net.push(Float::AvgPool { window: window(3, 1, 1), count_pad: false }, &[x]);
     let error = compile_with(&net.finish(mean), &Options::default()).unwrap_err();
@@ -546,3 +542,5 @@ fn a_step_that_is_too_small_for_the_weights_grows() {
     assert_eq!(model.weights[0].weights, [127, -127]);
     assert_eq!(acts(&model)[0].rescale.shift, 0);
 }
+
+mod gates;

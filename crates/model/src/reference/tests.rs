@@ -59,6 +59,7 @@ fn element(model: &Model, id: usize, at: usize, values: &[Vec<i128>]) -> i128 {
         }
         Op::Add { shifts } => (0..shifts.len()).map(|i| x(i)[at] << shifts[i]).sum(),
         Op::SumPool(window) => under(window).into_iter().sum(),
+        Op::Product => x(0)[at] * x(1)[if x(1).len() == x(0).len() { at } else { c }],
         Op::Concat => node.inputs.iter().flat_map(|&i| values[i].clone()).nth(at).unwrap(),
         Op::Pad { pads } => {
             let channel = c as i64 - pads[0][0] as i64;

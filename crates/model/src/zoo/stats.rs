@@ -28,7 +28,7 @@ pub fn stats(graph: &Graph) -> Stats {
                 stats.macs += conv.macs();
             }
             Op::Affine { scale, shift } => stats.parameters += scale.len() as u64 + used(shift),
-            Op::Clip { .. } | Op::Poly { .. } => stats.activations += values,
+            Op::Clip { .. } | Op::Poly { .. } | Op::HardSwish => stats.activations += values,
             Op::MaxPool(_) => stats.max_pool_outputs += values,
             _ => {}
         }
