@@ -11,6 +11,7 @@
 
 mod encode;
 mod interval;
+pub mod patterns;
 mod validate;
 
 use std::fmt;

@@ -34,7 +34,7 @@ pub fn canonical(graph: Graph) -> Result<Graph, PassError> {
 
 /// Builds a graph anew, node by node. `visit` gets each node with its inputs already renumbered, and the number of
 /// readers its first input has in the old graph; it answers which new node takes the old one's place.
-fn rewrite(
+pub(crate) fn rewrite(
     graph: Graph,
     mut visit: impl FnMut(&mut Builder, Node<Op>, usize) -> Result<NodeId, GraphError>,
 ) -> Result<Graph, PassError> {

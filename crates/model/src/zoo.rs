@@ -11,6 +11,7 @@ mod minionn;
 mod mobilenet;
 mod net;
 mod resnet;
+pub mod rewrite;
 mod shufflenet;
 mod squeezenet;
 mod stats;
