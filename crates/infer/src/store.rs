@@ -9,7 +9,6 @@
 //! all pre-computes of the two are burned on both sides. Sessions may begin at the same time: counts may arrive out of
 //! order within a window of 64. What no store can see is that both went back to the same moment.
 
-use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,6 +18,7 @@ use zeroize::Zeroizing;
 
 pub mod disk;
 mod id;
+mod index;
 mod ledger;
 mod memory;
 mod peer;
@@ -92,31 +92,6 @@ impl Limits {
     pub fn per_plan(limit: u64) -> Self {
         Self { per_plan: limit, ..Self::default() }
     }
-
-    /// Fails unless `count` more records of `lot` with `bytes` in all may join those of `kept`.
-    fn check(
-        &self,
-        kept: impl Iterator<Item = (Lot, u64)>,
-        lot: &Lot,
-        count: usize,
-        bytes: u64,
-    ) -> Result<(), StoreError> {
-        let (mut of_plan, mut of_peer, mut stored) = (count as u64, count as u64, bytes);
-        for (other, bytes) in kept {
-            of_plan += u64::from(other.plan == lot.plan);
-            of_peer += u64::from(other.peer == lot.peer);
-            stored = stored.saturating_add(bytes);
-        }
-        let quotas = [
-            ("pre-computes of a model", of_plan, self.per_plan),
-            ("pre-computes of a client", of_peer, self.per_peer),
-            ("bytes", stored, self.bytes),
-        ];
-        match quotas.into_iter().find(|(_, wanted, limit)| wanted > limit) {
-            Some((what, _, limit)) => Err(StoreError::Full { what, limit }),
-            None => Ok(()),
-        }
-    }
 }
 
 /// How many pre-computes of a lot there are.
@@ -185,16 +160,6 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// [`StoreError::Io`].
     fn burn(&self, peer: PoolId) -> Result<usize, StoreError>;
-}
-
-fn stock_of(records: impl Iterator<Item = (Lot, u64)>) -> Vec<Stock> {
-    let mut by_lot: HashMap<Lot, Stock> = HashMap::new();
-    for (lot, bytes) in records {
-        let stock = by_lot.entry(lot).or_insert(Stock { lot, count: 0, bytes: 0 });
-        stock.count += 1;
-        stock.bytes += bytes;
-    }
-    by_lot.into_values().collect()
 }
 
 #[cfg(test)]

@@ -1,13 +1,12 @@
 //! The ledger of a pool: which pre-computes exist, whose they are, and how far every peer has come.
 //!
-//! A row is small and the table short (thousands of rows): it is read whole where an order is asked for.
-
-use std::collections::HashSet;
-use std::time::Duration;
+//! The table of rows is read whole when it is opened and then mirrored by an [`Index`]; a count of its changes tells whether
+//! a mirror is up to date.
 
 use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
+use super::index::{Entry, Index};
 use super::peer::Peer;
 use super::{Lot, PoolId, PrepId};
 
@@ -32,8 +31,9 @@ pub(super) struct Row {
 impl Row {
     const BYTES: usize = 32 + 16 + 3 * 8 + 32;
 
-    pub(super) fn lot(&self) -> Lot {
-        Lot { plan: self.plan, peer: PoolId::from_bytes(self.peer) }
+    pub(super) fn entry(&self) -> Entry {
+        let lot = Lot { plan: self.plan, peer: PoolId::from_bytes(self.peer) };
+        Entry { lot, order: self.order, made: self.made, bytes: self.bytes }
     }
 
     fn to_bytes(&self) -> [u8; Self::BYTES] {
@@ -83,8 +83,6 @@ impl Own {
     }
 }
 
-pub(super) type Rows = Vec<(PrepId, Row)>;
-
 /// An open ledger. Every change is durable when its method returns.
 pub(super) struct Ledger(Database);
 
@@ -128,67 +126,57 @@ impl Ledger {
         {
             write.open_table(RECORDS)?.retain(|_, _| false)?;
             write.open_table(PEERS)?.retain(|_, _| false)?;
-            own.enter(&mut write.open_table(OWN)?)?;
+            let mut table = write.open_table(OWN)?;
+            next(&mut table, "changes")?;
+            own.enter(&mut table)?;
         }
         write.commit()?;
         Ok(())
     }
 
-    pub(super) fn rows(&self) -> Result<Rows, redb::Error> {
-        let table = self.0.begin_read()?.open_table(RECORDS)?;
-        let mut rows = Vec::new();
-        for entry in table.iter()? {
-            let (id, row) = entry?;
-            rows.push((PrepId::from_bytes(id.value()), Row::from_bytes(&row.value())));
-        }
-        rows.sort_unstable_by_key(|(_, row)| row.order);
-        Ok(rows)
+    /// How often the rows have changed.
+    pub(super) fn changes(&self) -> Result<u64, redb::Error> {
+        let table = self.0.begin_read()?.open_table(OWN)?;
+        Ok(table.get("changes")?.map_or(0, |n| counter(&n.value())))
     }
 
-    /// Adds a row as the latest.
-    pub(super) fn insert(&self, id: PrepId, mut row: Row) -> Result<(), redb::Error> {
+    /// All rows.
+    pub(super) fn index(&self) -> Result<Index, redb::Error> {
+        let table = self.0.begin_read()?.open_table(RECORDS)?;
+        let mut index = Index::default();
+        for entry in table.iter()? {
+            let (id, row) = entry?;
+            index.insert(PrepId::from_bytes(id.value()), Row::from_bytes(&row.value()).entry());
+        }
+        Ok(index)
+    }
+
+    /// Adds a row as the latest; what it is listed as.
+    pub(super) fn insert(&self, id: PrepId, mut row: Row) -> Result<Entry, redb::Error> {
         let write = self.0.begin_write()?;
         {
             let mut own = write.open_table(OWN)?;
-            row.order = 1 + own.get("order")?.map_or(0, |n| counter(&n.value()));
-            own.insert("order", wide(row.order))?;
+            row.order = next(&mut own, "order")?;
+            next(&mut own, "changes")?;
             write.open_table(RECORDS)?.insert(id.bytes(), row.to_bytes())?;
         }
         write.commit()?;
-        Ok(())
+        Ok(row.entry())
     }
 
-    /// Removes a row if it is of this lot.
-    pub(super) fn remove(&self, lot: &Lot, id: PrepId) -> Result<Option<Row>, redb::Error> {
+    /// Removes rows; those that were there.
+    pub(super) fn remove(&self, ids: &[PrepId]) -> Result<Vec<Row>, redb::Error> {
         let write = self.0.begin_write()?;
-        let row = {
+        let mut rows = Vec::with_capacity(ids.len());
+        {
+            next(&mut write.open_table(OWN)?, "changes")?;
             let mut table = write.open_table(RECORDS)?;
-            let row = table.get(id.bytes())?.map(|row| Row::from_bytes(&row.value()));
-            let row = row.filter(|row| row.lot() == *lot);
-            if row.is_some() {
-                table.remove(id.bytes())?;
+            for id in ids {
+                rows.extend(table.remove(id.bytes())?.map(|row| Row::from_bytes(&row.value())));
             }
-            row
-        };
-        if row.is_some() {
-            write.commit()?;
-        } else {
-            write.abort()?;
         }
-        Ok(row)
-    }
-
-    /// Removes all rows that `which` names; how many.
-    pub(super) fn remove_all(&self, which: impl Fn(&Row) -> bool) -> Result<usize, redb::Error> {
-        let write = self.0.begin_write()?;
-        let mut count = 0;
-        write.open_table(RECORDS)?.retain(|_, row| {
-            let goes = which(&Row::from_bytes(&row));
-            count += usize::from(goes);
-            !goes
-        })?;
         write.commit()?;
-        Ok(count)
+        Ok(rows)
     }
 
     /// Changes what is known of a peer.
@@ -210,14 +198,20 @@ impl Ledger {
         Ok(told)
     }
 
-    /// Removes peers that have no rows.
-    pub(super) fn forget_strangers(&self) -> Result<(), redb::Error> {
-        let with_rows: HashSet<[u8; 16]> = self.rows()?.iter().map(|(_, row)| row.peer).collect();
+    /// Removes what is known of peers that `stays` does not name.
+    pub(super) fn retain_peers(&self, stays: impl Fn(PoolId) -> bool) -> Result<(), redb::Error> {
         let write = self.0.begin_write()?;
-        write.open_table(PEERS)?.retain(|peer, _| with_rows.contains(&peer))?;
+        write.open_table(PEERS)?.retain(|peer, _| stays(PoolId::from_bytes(peer)))?;
         write.commit()?;
         Ok(())
     }
+}
+
+/// Raises a count of the pool by one.
+fn next(own: &mut redb::Table<'_, &'static str, [u8; 32]>, name: &str) -> Result<u64, redb::Error> {
+    let next = own.get(name)?.map_or(0, |n| counter(&n.value())).saturating_add(1);
+    own.insert(name, wide(next))?;
+    Ok(next)
 }
 
 fn counter(wide: &[u8; 32]) -> u64 {
@@ -230,10 +224,4 @@ fn wide(n: u64) -> [u8; 32] {
     let mut wide = [0; 32];
     wide[..8].copy_from_slice(&n.to_le_bytes());
     wide
-}
-
-/// Whether a row made at `made` has outlived `life`.
-pub(super) fn expired(made: u64, life: Option<Duration>, now: u64) -> bool {
-    // A clock that went back makes rows younger, never older.
-    life.is_some_and(|life| now.saturating_sub(made) >= life.as_secs())
 }

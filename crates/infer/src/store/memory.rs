@@ -6,8 +6,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rand::CryptoRng;
 use zeroize::Zeroizing;
 
+use super::index::{Entry, Index};
 use super::peer::Peer;
-use super::{Limits, Lot, PoolId, PrepId, Stock, Store, StoreError, stock_of};
+use super::pool::now;
+use super::{Limits, Lot, PoolId, PrepId, Stock, Store, StoreError};
 
 /// Pre-computes in memory.
 pub struct MemoryStore {
@@ -19,32 +21,33 @@ pub struct MemoryStore {
 #[derive(Default)]
 struct State {
     order: u64,
-    records: HashMap<PrepId, Record>,
+    index: Index,
+    records: HashMap<PrepId, Zeroizing<Vec<u8>>>,
     peers: HashMap<PoolId, Peer>,
 }
 
-struct Record {
-    lot: Lot,
-    order: u64,
-    bytes: Zeroizing<Vec<u8>>,
-}
-
 impl State {
-    fn sizes(&self) -> impl Iterator<Item = (Lot, u64)> {
-        self.records.values().map(|record| (record.lot, record.bytes.len() as u64))
+    fn remove(&mut self, id: PrepId) -> Option<Zeroizing<Vec<u8>>> {
+        self.index.remove(id);
+        self.records.remove(&id)
     }
 }
 
 impl MemoryStore {
-    /// An empty store. Its pre-computes live as long as it does, whatever the limits say of their lives.
+    /// An empty store.
     #[must_use]
     pub fn new(limits: Limits, rng: &mut impl CryptoRng) -> Self {
         Self { id: PoolId::random(rng), limits, state: Mutex::default() }
     }
 
+    /// The records that have not expired.
     fn state(&self) -> MutexGuard<'_, State> {
         // A poisoned lock only means that another session panicked; the maps are consistent.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        for id in state.index.expired(self.limits.life, now()) {
+            state.remove(id);
+        }
+        state
     }
 }
 
@@ -55,35 +58,31 @@ impl Store for MemoryStore {
 
     fn put(&self, lot: &Lot, id: PrepId, record: &[u8]) -> Result<(), StoreError> {
         let mut state = self.state();
-        self.limits.check(state.sizes(), lot, 1, record.len() as u64)?;
+        let bytes = record.len() as u64;
+        self.limits.check(state.index.load(lot), 1, bytes)?;
         state.order += 1;
-        let record = Record { lot: *lot, order: state.order, bytes: Zeroizing::new(record.to_vec()) };
-        state.records.insert(id, record);
+        let entry = Entry { lot: *lot, order: state.order, made: now(), bytes };
+        state.index.insert(id, entry);
+        state.records.insert(id, Zeroizing::new(record.to_vec()));
         Ok(())
     }
 
     fn take(&self, lot: &Lot, id: PrepId) -> Result<Zeroizing<Vec<u8>>, StoreError> {
         let mut state = self.state();
-        if state.records.get(&id).is_none_or(|record| record.lot != *lot) {
-            return Err(StoreError::Unknown(id));
-        }
-        state.records.remove(&id).map(|record| record.bytes).ok_or(StoreError::Unknown(id))
+        state.index.get(lot, id).ok_or(StoreError::Unknown(id))?;
+        state.remove(id).ok_or(StoreError::Unknown(id))
     }
 
     fn check_room(&self, lot: &Lot, count: usize, bytes: u64) -> Result<(), StoreError> {
-        self.limits.check(self.state().sizes(), lot, count, bytes)
+        self.limits.check(self.state().index.load(lot), count as u64, bytes)
     }
 
     fn list(&self, lot: &Lot) -> Result<Vec<PrepId>, StoreError> {
-        let state = self.state();
-        let mut ids: Vec<_> =
-            state.records.iter().filter(|(_, r)| r.lot == *lot).map(|(id, r)| (r.order, *id)).collect();
-        ids.sort_unstable();
-        Ok(ids.into_iter().map(|(_, id)| id).collect())
+        Ok(self.state().index.list(lot))
     }
 
     fn stock(&self) -> Result<Vec<Stock>, StoreError> {
-        Ok(stock_of(self.state().sizes()))
+        Ok(self.state().index.stock())
     }
 
     fn advance(&self, peer: PoolId) -> Result<u64, StoreError> {
@@ -100,8 +99,8 @@ impl Store for MemoryStore {
 
     fn burn(&self, peer: PoolId) -> Result<usize, StoreError> {
         let mut state = self.state();
-        let before = state.records.len();
-        state.records.retain(|_, record| record.lot.peer != peer);
-        Ok(before - state.records.len())
+        let shared = state.index.of_peer(peer);
+        shared.iter().for_each(|id| drop(state.remove(*id)));
+        Ok(shared.len())
     }
 }

@@ -20,7 +20,8 @@ use zeroize::Zeroizing;
 
 use super::disk::{Directory, Disk};
 use super::id::hex;
-use super::ledger::{Ledger, Own, Row, Rows, expired};
+use super::index::Index;
+use super::ledger::{Ledger, Own, Row};
 use super::peer::Peer;
 use super::seal::Seal;
 use super::{Limits, Lot, PoolId, PrepId, Stock, Store, StoreError};
@@ -31,8 +32,31 @@ pub struct Pool<D: Disk = Directory> {
     key: Zeroizing<[u8; 32]>,
     limits: Limits,
     id: PoolId,
-    ledger: Mutex<Option<Ledger>>,
+    state: Mutex<State>,
     rng: Mutex<Prg>,
+}
+
+/// What is known of the ledger between two uses.
+#[derive(Default)]
+struct State {
+    /// `None` where another process may have it, and after a failure.
+    ledger: Option<Ledger>,
+    mirror: Option<Mirror>,
+    /// Records that are being written: they have no row yet and count as if they had.
+    writing: Index,
+}
+
+/// The rows of a ledger after so many changes.
+struct Mirror {
+    changes: u64,
+    index: Index,
+}
+
+/// An open ledger with its rows.
+struct Open<'s> {
+    ledger: &'s Ledger,
+    index: &'s mut Index,
+    writing: &'s mut Index,
 }
 
 impl<D: Disk> Pool<D> {
@@ -48,62 +72,89 @@ impl<D: Disk> Pool<D> {
     ) -> Result<Self, StoreError> {
         let mut rng = Prg::from_generator(rng);
         let (ledger, id) = begin(&disk, &mut rng)?;
-        let pool = Self { disk, key, limits, id, ledger: Mutex::new(Some(ledger)), rng: Mutex::new(rng) };
-        // With whom nothing is shared, nothing can be used twice.
-        pool.with(Ledger::forget_strangers)?;
-        pool.sweep()?;
+        let state = Mutex::new(State { ledger: Some(ledger), ..State::default() });
+        let pool = Self { disk, key, limits, id, state, rng: Mutex::new(rng) };
+        pool.with(|open| {
+            pool.expire(open)?;
+            // With whom nothing is shared, nothing can be used twice.
+            open.ledger.retain_peers(|peer| open.index.has_peer(peer))?;
+            pool.sweep(open)
+        })?;
         Ok(pool)
     }
 
     /// Runs `work` on the ledger. Whatever goes wrong with it, it is opened again the next time.
-    fn with<T>(&self, work: impl FnOnce(&Ledger) -> Result<T, redb::Error>) -> Result<T, StoreError> {
-        let mut place = lock(&self.ledger);
-        let ledger = match place.take() {
-            Some(ledger) => ledger,
+    fn with<T>(&self, work: impl FnOnce(&mut Open<'_>) -> Result<T, redb::Error>) -> Result<T, StoreError> {
+        let mut state = lock(&self.state);
+        let State { ledger: place, mirror: known, writing } = &mut *state;
+        let failed = |e: redb::Error| self.failed(io::Error::other(e.to_string()));
+        let (ledger, mirror) = match place.take() {
+            Some(ledger) => (ledger, known.take()),
             None => {
                 let (ledger, id) = begin(&self.disk, &mut lock(&self.rng))?;
                 if id != self.id {
                     return Err(self.failed(io::Error::other("the ledger was replaced while it was in use")));
                 }
-                ledger
+                let changes = ledger.changes().map_err(failed)?;
+                (ledger, known.take().filter(|mirror| mirror.changes == changes))
             }
         };
-        let done = work(&ledger).map_err(|e| self.failed(io::Error::other(e.to_string())))?;
+        let mut index = match mirror {
+            Some(mirror) => mirror.index,
+            None => ledger.index().map_err(failed)?,
+        };
+        let done = work(&mut Open { ledger: &ledger, index: &mut index, writing }).map_err(failed)?;
+        *known = Some(Mirror { changes: ledger.changes().map_err(failed)?, index });
         if !self.disk.shared() {
             *place = Some(ledger);
         }
         Ok(done)
     }
 
-    /// Removes what has expired, and files that no row names.
-    fn sweep(&self) -> Result<(), StoreError> {
-        let now = now();
-        if self.limits.life.is_some() {
-            self.with(|ledger| ledger.remove_all(|row| expired(row.made, self.limits.life, now)))?;
-        }
-        self.with(|ledger| {
-            let known: HashSet<String> = ledger.rows()?.iter().map(|(id, _)| hex(id.bytes())).collect();
-            for name in self.disk.names()? {
-                if name != COMPLETE && !known.contains(&name) {
-                    self.disk.remove(&name)?;
-                }
+    /// Removes files that no row names.
+    fn sweep(&self, open: &Open<'_>) -> Result<(), redb::Error> {
+        let known: HashSet<String> = open.index.ids().map(|id| hex(id.bytes())).collect();
+        for name in self.disk.names()? {
+            if name != COMPLETE && !known.contains(&name) {
+                self.disk.remove(&name)?;
             }
-            Ok(())
-        })
+        }
+        Ok(())
     }
 
-    /// Rows that have not expired.
-    fn alive(&self) -> Result<Rows, StoreError> {
-        let now = now();
-        let mut rows = self.with(Ledger::rows)?;
-        rows.retain(|(_, row)| !expired(row.made, self.limits.life, now));
-        Ok(rows)
+    /// Removes what has expired.
+    fn expire(&self, open: &mut Open<'_>) -> Result<(), redb::Error> {
+        let expired = open.index.expired(self.limits.life, now());
+        self.drop_records(open, &expired)
+    }
+
+    /// Removes records that nobody shall have.
+    fn drop_records(&self, open: &mut Open<'_>, ids: &[PrepId]) -> Result<(), redb::Error> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        open.ledger.remove(ids)?;
+        for id in ids {
+            open.index.remove(*id);
+            // Best effort: without its row nobody can open it, and the next opener sweeps it.
+            let _ = self.disk.remove(&hex(id.bytes()));
+        }
+        Ok(())
+    }
+
+    /// Whether so much more may join what is there and what is being written.
+    fn room(&self, open: &mut Open<'_>, lot: &Lot, count: u64, bytes: u64) -> Result<Fits, redb::Error> {
+        self.expire(open)?;
+        Ok(self.limits.check(open.index.load(lot) + open.writing.load(lot), count, bytes))
     }
 
     fn failed(&self, source: io::Error) -> StoreError {
         StoreError::Io { path: self.disk.place(), source }
     }
 }
+
+/// Whether something fits, if the ledger could say.
+type Fits = Result<(), StoreError>;
 
 impl Pool {
     /// The pool in a directory; its key lies beside it in the file `key`, or where `key` says. With `shared`, other
@@ -134,7 +185,6 @@ impl<D: Disk> Store for Pool<D> {
     }
 
     fn put(&self, lot: &Lot, id: PrepId, record: &[u8]) -> Result<(), StoreError> {
-        self.check_room(lot, 1, record.len() as u64)?;
         let row = Row {
             plan: lot.plan,
             peer: *lot.peer.bytes(),
@@ -145,20 +195,49 @@ impl<D: Disk> Store for Pool<D> {
         };
         let seal = Seal::new(&self.key, &row.salt, &lot.plan, id.bytes());
         let name = hex(id.bytes());
-        // With the ledger in hand: nobody sweeps a file that has no row yet.
-        self.with(|ledger| {
-            self.disk.write(&name, &mut seal.pieces(record))?;
-            ledger.insert(id, row)
-        })
+        if self.disk.shared() {
+            // With the ledger in hand: no other process sweeps a file that has no row yet.
+            return self.with(|open| {
+                let fits = self.room(open, lot, 1, row.bytes)?;
+                if fits.is_ok() {
+                    self.disk.write(&name, &mut seal.pieces(record))?;
+                    open.index.insert(id, open.ledger.insert(id, row)?);
+                }
+                Ok(fits)
+            })?;
+        }
+        // Room is taken first, so that no two sessions take the same; others go on while the file is written.
+        self.with(|open| {
+            let fits = self.room(open, lot, 1, row.bytes)?;
+            if fits.is_ok() {
+                open.writing.insert(id, row.entry());
+            }
+            Ok(fits)
+        })??;
+        let written = self.disk.write(&name, &mut seal.pieces(record)).map_err(|e| self.failed(e));
+        let entered = written.and_then(|()| {
+            self.with(|open| {
+                open.writing.remove(id);
+                open.index.insert(id, open.ledger.insert(id, row)?);
+                Ok(())
+            })
+        });
+        lock(&self.state).writing.remove(id);
+        entered
     }
 
     fn take(&self, lot: &Lot, id: PrepId) -> Result<Zeroizing<Vec<u8>>, StoreError> {
-        let row = self.with(|ledger| ledger.remove(lot, id))?.ok_or(StoreError::Unknown(id))?;
+        let row = self.with(|open| {
+            self.expire(open)?;
+            if open.index.get(lot, id).is_none() {
+                return Ok(None);
+            }
+            let row = open.ledger.remove(&[id])?.pop();
+            open.index.remove(id);
+            Ok(row)
+        })?;
+        let row = row.ok_or(StoreError::Unknown(id))?;
         let name = hex(id.bytes());
-        if expired(row.made, self.limits.life, now()) {
-            let _ = self.disk.remove(&name);
-            return Err(StoreError::Unknown(id));
-        }
         let sealed = self.disk.read(&name, Seal::len(row.bytes));
         // Best effort: without its row nobody can open it, and the next opener sweeps it.
         let _ = self.disk.remove(&name);
@@ -168,24 +247,29 @@ impl<D: Disk> Store for Pool<D> {
     }
 
     fn check_room(&self, lot: &Lot, count: usize, bytes: u64) -> Result<(), StoreError> {
-        let rows = self.alive()?;
-        self.limits.check(rows.iter().map(|(_, row)| (row.lot(), row.bytes)), lot, count, bytes)
+        self.with(|open| self.room(open, lot, count as u64, bytes))?
     }
 
     fn list(&self, lot: &Lot) -> Result<Vec<PrepId>, StoreError> {
-        Ok(self.alive()?.iter().filter(|(_, row)| row.lot() == *lot).map(|(id, _)| *id).collect())
+        self.with(|open| {
+            self.expire(open)?;
+            Ok(open.index.list(lot))
+        })
     }
 
     fn stock(&self) -> Result<Vec<Stock>, StoreError> {
-        Ok(super::stock_of(self.alive()?.iter().map(|(_, row)| (row.lot(), row.bytes))))
+        self.with(|open| {
+            self.expire(open)?;
+            Ok(open.index.stock())
+        })
     }
 
     fn advance(&self, peer: PoolId) -> Result<u64, StoreError> {
-        self.with(|ledger| ledger.with_peer(peer, Peer::advance))
+        self.with(|open| open.ledger.with_peer(peer, Peer::advance))
     }
 
     fn witness(&self, peer: PoolId, epoch: u64) -> Result<bool, StoreError> {
-        let fresh = self.with(|ledger| ledger.with_peer(peer, |known| known.witness(epoch)))?;
+        let fresh = self.with(|open| open.ledger.with_peer(peer, |known| known.witness(epoch)))?;
         if !fresh {
             self.burn(peer)?;
         }
@@ -193,9 +277,11 @@ impl<D: Disk> Store for Pool<D> {
     }
 
     fn burn(&self, peer: PoolId) -> Result<usize, StoreError> {
-        let burned = self.with(|ledger| ledger.remove_all(|row| row.peer == *peer.bytes()))?;
-        self.sweep()?;
-        Ok(burned)
+        self.with(|open| {
+            let shared = open.index.of_peer(peer);
+            self.drop_records(open, &shared)?;
+            Ok(shared.len())
+        })
     }
 }
 
@@ -253,6 +339,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn now() -> u64 {
+/// Seconds since 1970.
+pub(super) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs()
 }

@@ -81,6 +81,27 @@ fn every_quota_is_kept() {
     }
 }
 
+/// Many sessions at once do not share the last place.
+#[test]
+fn a_quota_holds_among_threads() {
+    let limits = Limits { per_peer: 5, ..Limits::default() };
+    for store in stores(limits).1 {
+        let put = |n: u8| match store.put(&lot(1), id(n), &[n; 100_000]) {
+            Ok(()) => true,
+            Err(StoreError::Full { limit: 5, .. }) => false,
+            Err(error) => panic!("{error}"),
+        };
+        let kept: usize = std::thread::scope(|scope| {
+            let putting = |first: u8| (first..first + 6).filter(|n| put(*n)).count();
+            let workers: Vec<_> = (0..4).map(|w| scope.spawn(move || putting(6 * w))).collect();
+            workers.into_iter().map(|w| w.join().unwrap()).sum()
+        });
+        assert_eq!((kept, store.list(&lot(1)).unwrap().len()), (5, 5));
+        drop(store.take(&lot(1), store.list(&lot(1)).unwrap()[0]).unwrap());
+        assert!(put(30) && !put(31));
+    }
+}
+
 #[test]
 fn a_peer_that_goes_back_in_time_loses_its_pre_computes() {
     for store in stores(Limits::default()).1 {
@@ -176,6 +197,18 @@ fn a_backup_restored_into_new_files_begins_anew() {
 }
 
 #[test]
+fn expired_records_count_no_more() {
+    let limits = Limits { per_plan: 1, life: Some(Duration::ZERO), ..Limits::default() };
+    for store in stores(limits).1 {
+        store.put(&lot(1), id(1), b"x").unwrap();
+        store.check_room(&lot(1), 1, 0).unwrap();
+        store.put(&lot(1), id(2), b"x").unwrap();
+        assert!(store.list(&lot(1)).unwrap().is_empty() && store.stock().unwrap().is_empty());
+        assert!(matches!(store.take(&lot(1), id(2)), Err(StoreError::Unknown(_))));
+    }
+}
+
+#[test]
 fn expired_records_are_gone() {
     let directory = tempfile::tempdir().unwrap();
     let limits = Limits { life: Some(Duration::ZERO), ..Limits::default() };
@@ -231,4 +264,34 @@ fn clients_share_a_directory() {
         taking.join().unwrap()
     });
     assert_eq!(taken, 20);
+}
+
+/// What 1,000 records cost next to ten. `cargo test -p phineus-infer --lib store::tests::the_cost -- --ignored --nocapture`.
+#[test]
+#[ignore = "prints times"]
+fn the_cost_of_a_record_by_the_number_of_records() {
+    for shared in [false, true] {
+        let directory = tempfile::tempdir().unwrap();
+        let pool =
+            Pool::in_directory(directory.path(), None, shared, Limits::default(), &mut Prg::new([2; 16]))
+                .unwrap();
+        let name = |n: u32| PrepId::from_bytes(std::array::from_fn(|i| n.to_le_bytes()[i % 4]));
+        let mut kept = 0;
+        for many in [10, 1000] {
+            while kept < many {
+                pool.put(&lot(1), name(kept), &[7; 100]).unwrap();
+                kept += 1;
+            }
+            let time = |what: &str, work: &mut dyn FnMut(u32)| {
+                let start = std::time::Instant::now();
+                (0..20).for_each(&mut *work);
+                println!("shared {shared}, {many} records, {what}: {:?}", start.elapsed() / 20);
+            };
+            time("put", &mut |i| pool.put(&lot(1), name(100_000 + i), &[7; 100]).unwrap());
+            time("list", &mut |_| assert!(!pool.list(&lot(1)).unwrap().is_empty()));
+            time("check_room", &mut |_| pool.check_room(&lot(1), 1, 0).unwrap());
+            time("take", &mut |i| drop(pool.take(&lot(1), name(100_000 + i)).unwrap()));
+            time("advance", &mut |_| assert!(pool.advance(lot(1).peer).unwrap() > 0));
+        }
+    }
 }
