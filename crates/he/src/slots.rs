@@ -44,6 +44,7 @@ mod switch;
 mod tests;
 
 pub use cipher::{Ciphertext, Factor, Summand};
+pub use combine::Sums;
 pub use encrypt::{RequestShape, Requests};
 pub use error::SlotsError;
 pub use evaluate::Evaluator;

@@ -26,7 +26,7 @@ pub mod session;
 mod tests;
 
 pub use clear::Clear;
-pub use encrypted::Encrypted;
+pub use encrypted::{Bounds, Encrypted};
 pub use evaluator::{Encoder, Evaluator, Giant, Term};
 pub use identity::Identity;
 pub use keyring::{ClientKeys, Keyring};

@@ -143,7 +143,23 @@ impl Params {
     /// # Errors
     /// [`SlotsError::Level`], [`SlotsError::TooManyValues`], [`SlotsError::Value`].
     pub fn summand(self: &Arc<Self>, values: &[f64], level: usize) -> Result<Summand, SlotsError> {
-        let scale = self.scale(level)?;
+        self.scaled_summand(values, level, self.scale(level)?)
+    }
+
+    /// Constants to add to results at level 0 of scale [`Params::result_scale`].
+    ///
+    /// # Errors
+    /// As [`Params::summand`].
+    pub fn result_summand(self: &Arc<Self>, values: &[f64]) -> Result<Summand, SlotsError> {
+        self.scaled_summand(values, 0, self.result_scale())
+    }
+
+    fn scaled_summand(
+        self: &Arc<Self>,
+        values: &[f64],
+        level: usize,
+        scale: f64,
+    ) -> Result<Summand, SlotsError> {
         let poly = self.encode(values, scale, &self.basis(self.limbs(level)?, false))?;
         let (magnitude, error) = (largest(values), noise::encoding(self.slots()) / scale);
         Ok(Summand { params: self.clone(), poly, level, scale, magnitude, error })

@@ -3,38 +3,74 @@
 //! A number in all slots is a constant polynomial, which is itself by values too, so that a layer is a product of matrices
 //! of residues, `weights (outputs x inputs) residues (inputs x 2n)`, for each prime. Products are added up in words of 64
 //! bits and reduced once in 128; a tile of all ciphertexts stays in the cache while it meets all rows of weights.
+//!
+//! Inputs may come in parts: [`Sums`] take up what one ciphertext per output does, however many inputs there are.
 
-use phineus_kernel::ntt32::pointwise::{SUMS, TILE, weighted_sums};
+use std::fmt;
+
+use phineus_kernel::ntt32::pointwise::{SUMS, TILE, add_weighted_sums};
 
 use super::cipher::Ciphertext;
 use super::poly::Poly;
 use super::{Evaluator, SlotsError};
 
+/// Weighted sums of the ciphertexts of one level met so far.
+pub struct Sums {
+    level: usize,
+    /// Both halves of every sum; as many as a multiple of those that the kernel adds at once.
+    halves: Vec<[Poly; 2]>,
+    /// Of the sums that were asked for: bounds on slots and errors.
+    bounds: Vec<Bounds>,
+}
+
+impl Sums {
+    /// Level of the ciphertexts that are added up.
+    #[must_use]
+    pub fn level(&self) -> usize {
+        self.level
+    }
+}
+
+#[derive(Clone, Copy, Default)]
+struct Bounds {
+    magnitude: f64,
+    error: f64,
+}
+
 impl Evaluator {
-    /// The sums `sum_i weights[o][i] x_i`, rescaled; weights row by row, one row per output.
+    /// `count` sums of ciphertexts of `level`, without any yet.
     ///
     /// # Errors
-    /// [`SlotsError::Count`] unless there is at least one input and a whole number of rows; [`SlotsError::Value`] for a weight
-    /// that is not finite or too large; [`SlotsError::Params`], [`SlotsError::NotLinear`], [`SlotsError::LevelMismatch`],
-    /// [`SlotsError::ScaleMismatch`] as for sums; [`SlotsError::Exhausted`], [`SlotsError::Overflow`].
-    pub fn combine(&self, inputs: &[&Ciphertext], weights: &[f64]) -> Result<Vec<Ciphertext>, SlotsError> {
-        let Some((first, others)) = inputs.split_first() else {
-            return Err(SlotsError::Count { what: "inputs", expected: 1, got: 0 });
-        };
-        let rows = weights.len().div_ceil(inputs.len());
-        if rows * inputs.len() != weights.len() {
-            return Err(SlotsError::Count {
-                what: "weights",
-                expected: rows * inputs.len(),
-                got: weights.len(),
-            });
+    /// [`SlotsError::Level`].
+    pub fn sums(&self, count: usize, level: usize) -> Result<Sums, SlotsError> {
+        let (n, limbs) = (self.params().slots(), self.params().limbs(level)?);
+        let padded = count.next_multiple_of(SUMS);
+        let halves = (0..padded).map(|_| [(); 2].map(|()| Poly::zero(n, limbs))).collect();
+        Ok(Sums { level, halves, bounds: vec![Bounds::default(); count] })
+    }
+
+    /// `sums_o += sum_i weights[o][i] x_i`; weights row by row, one row per sum.
+    ///
+    /// # Errors
+    /// [`SlotsError::Count`] unless there is one weight per sum and input; [`SlotsError::Value`] for a weight that is not
+    /// finite or too large; [`SlotsError::Params`], [`SlotsError::NotLinear`], [`SlotsError::LevelMismatch`],
+    /// [`SlotsError::ScaleMismatch`] as for sums.
+    pub fn accumulate(
+        &self,
+        sums: &mut Sums,
+        inputs: &[&Ciphertext],
+        weights: &[f64],
+    ) -> Result<(), SlotsError> {
+        let (params, count) = (self.params(), inputs.len());
+        if count * sums.bounds.len() != weights.len() {
+            let expected = count * sums.bounds.len();
+            return Err(SlotsError::Count { what: "weights", expected, got: weights.len() });
         }
-        for x in others {
-            super::evaluate::check_match((first.level, first.scale), (x.level, x.scale))?;
+        let (scale, limbs) = (params.scale(sums.level)?, params.limbs(sums.level)?);
+        for x in inputs {
+            super::evaluate::check_match((sums.level, scale), (x.level, x.scale))?;
         }
         let parts = inputs.iter().map(|x| self.linear_parts(x)).collect::<Result<Vec<_>, _>>()?;
-        let (params, level) = (self.params(), first.level);
-        let scale = params.scale(level)?;
         let rounded = weights.iter().map(|w| {
             let scaled = (w * scale).round();
             if scaled.abs() < 61_f64.exp2() {
@@ -44,44 +80,78 @@ impl Evaluator {
             }
         });
         let rounded: Vec<i64> = rounded.collect::<Result<_, _>>()?;
-        let (n, limbs) = (params.slots(), params.limbs(level)?);
-        let mut sums: Vec<[Poly; 2]> =
-            (0..rows.next_multiple_of(SUMS)).map(|_| [(); 2].map(|()| Poly::any(n, limbs))).collect();
         // One tile of all inputs side by side: apart from each other they would fall on the same lines of the cache.
-        let mut tiles = vec![[0; TILE]; inputs.len()];
+        let mut tiles = vec![[0; TILE]; count];
         for limb in 0..limbs {
             let modulus = params.plans()[limb].modulus();
             let mut residues: Vec<u32> =
                 rounded.iter().map(|&w| modulus.to_montgomery(modulus.reduce_i64(w))).collect();
-            residues.resize(sums.len() * inputs.len(), 0);
-            for (half, start) in (0..2).flat_map(|half| (0..n).step_by(TILE).map(move |start| (half, start)))
-            {
+            residues.resize(sums.halves.len() * count, 0);
+            let starts = (0..params.slots()).step_by(TILE);
+            for (half, start) in (0..2).flat_map(|half| starts.clone().map(move |start| (half, start))) {
                 for (tile, parts) in tiles.iter_mut().zip(&parts) {
                     tile.copy_from_slice(&parts[half].limb(limb)[start..start + TILE]);
                 }
-                let (groups, _) = sums.as_chunks_mut::<SUMS>();
-                for (group, weights) in groups.iter_mut().zip(residues.chunks_exact(SUMS * inputs.len())) {
-                    let row = |o: usize| &weights[o * inputs.len()..(o + 1) * inputs.len()];
+                let (groups, _) = sums.halves.as_chunks_mut::<SUMS>();
+                for (group, weights) in groups.iter_mut().zip(residues.chunks_exact(SUMS * count)) {
+                    let row = |o: usize| &weights[o * count..(o + 1) * count];
                     let mut out = [[0; TILE]; SUMS];
-                    weighted_sums(modulus, [row(0), row(1), row(2), row(3)], &tiles, &mut out);
+                    for (out, sum) in out.iter_mut().zip(group.iter()) {
+                        out.copy_from_slice(&sum[half].limb(limb)[start..start + TILE]);
+                    }
+                    add_weighted_sums(modulus, [row(0), row(1), row(2), row(3)], &tiles, &mut out);
                     for (sum, out) in group.iter_mut().zip(&out) {
                         sum[half].limb_mut(limb)[start..start + TILE].copy_from_slice(out);
                     }
                 }
             }
         }
-        sums.truncate(rows);
-        let finish = |(sum, weights): ([Poly; 2], &[f64])| {
-            let (mut magnitude, mut error) = (0.0, 0.0);
+        for (bounds, weights) in sums.bounds.iter_mut().zip(weights.chunks_exact(count.max(1))) {
             for (x, w) in inputs.iter().zip(weights) {
-                magnitude += w.abs() * x.magnitude;
+                bounds.magnitude += w.abs() * x.magnitude;
                 // The weight is off by half a unit at most.
-                error += w.abs() * x.error + (x.magnitude + x.error) * 0.5 / scale;
+                bounds.error += w.abs() * x.error + (x.magnitude + x.error) * 0.5 / scale;
             }
-            let scale = first.scale * scale;
-            let sum = Ciphertext { parts: sum.into(), scale, magnitude, error, ..self.shell(first) };
-            self.rescale(&sum)
+        }
+        Ok(())
+    }
+
+    /// The sums, rescaled; those of level 0 have the scale [`Params::result_scale`](super::Params::result_scale) instead.
+    /// The caller may vouch for bounds on slots and errors that are better than those that add up.
+    ///
+    /// # Errors
+    /// [`SlotsError::Overflow`].
+    pub fn finish(&self, sums: Sums, most: Option<[f64; 2]>) -> Result<Vec<Ciphertext>, SlotsError> {
+        let Sums { level, halves, bounds } = sums;
+        let params = self.params();
+        let scale = params.scale(level)?.powi(2);
+        let [most, worst] = most.unwrap_or([f64::INFINITY; 2]);
+        let finish = |(parts, bounds): ([Poly; 2], Bounds)| {
+            let (magnitude, error) = (bounds.magnitude.min(most), bounds.error.min(worst));
+            let sum =
+                Ciphertext { params: params.clone(), parts: parts.into(), level, scale, magnitude, error };
+            if level == 0 { sum.checked() } else { self.rescale(&sum) }
         };
-        sums.into_iter().zip(weights.chunks(inputs.len())).map(finish).collect()
+        halves.into_iter().zip(bounds).map(finish).collect()
+    }
+
+    /// The sums `sum_i weights[o][i] x_i`, rescaled as [`Evaluator::finish`] does; weights row by row, one row per output.
+    ///
+    /// # Errors
+    /// [`SlotsError::Count`] unless there is at least one input and a whole number of rows; as [`Evaluator::accumulate`] and
+    /// [`Evaluator::finish`].
+    pub fn combine(&self, inputs: &[&Ciphertext], weights: &[f64]) -> Result<Vec<Ciphertext>, SlotsError> {
+        let Some(first) = inputs.first() else {
+            return Err(SlotsError::Count { what: "inputs", expected: 1, got: 0 });
+        };
+        let mut sums = self.sums(weights.len().div_ceil(inputs.len()), first.level)?;
+        self.accumulate(&mut sums, inputs, weights)?;
+        self.finish(sums, None)
+    }
+}
+
+impl fmt::Debug for Sums {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Sums({} at level {})", self.bounds.len(), self.level)
     }
 }

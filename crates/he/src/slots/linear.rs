@@ -54,7 +54,8 @@ impl Evaluator {
         self.linear_folded(inputs, giants, &[], gain)
     }
 
-    /// The sum above, rescaled. All inputs have one level. Folds before the division cost what they do after it, one level
+    /// The sum above, rescaled; at level 0, where nothing is left to rescale by, its scale is [`Params::result_scale`].
+    /// All inputs have one level. Folds before the division cost what they do after it, one level
     /// lower, and do not add up its rounding.
     ///
     /// `gain` is a bound on the sum of the absolute weights that meet in one slot of y, folds included: the largest l1 norm
@@ -63,8 +64,7 @@ impl Evaluator {
     ///
     /// # Errors
     /// [`SlotsError::Params`], [`SlotsError::NotLinear`], [`SlotsError::LevelMismatch`], [`SlotsError::ScaleMismatch`],
-    /// [`SlotsError::Rotation`], [`SlotsError::MissingKey`], [`SlotsError::KeyLevel`], [`SlotsError::Exhausted`],
-    /// [`SlotsError::Overflow`]; [`SlotsError::Count`] without a term or for an input that does not exist.
+    /// [`SlotsError::Rotation`], [`SlotsError::MissingKey`], [`SlotsError::KeyLevel`], [`SlotsError::Overflow`]; [`SlotsError::Count`] without a term or for an input that does not exist.
     pub fn linear_folded(
         &self,
         inputs: &[&Ciphertext],
@@ -143,7 +143,7 @@ impl<'a> Program<'a> {
                     });
                 }
                 babies.insert((input, rotation), key(rotation)?);
-                let error = x.error + switch_error / x.scale;
+                let error = x.error + if rotation == 0 { 0.0 } else { switch_error / x.scale };
                 worst = [worst[0].max(x.magnitude), worst[1].max(error)];
                 largest += factor.magnitude;
                 result.error += (x.magnitude + error) * factor.error;
@@ -249,8 +249,8 @@ impl<'a> Program<'a> {
             let sum = total.clone();
             self.add_rotated(&mut total, sum, key)?;
         }
-        let by = level.both.as_ref().ok_or(self.evaluator.exhausted())?;
-        let below = self.result.level - 1;
+        let by = level.both.as_ref().unwrap_or(&level.down);
+        let below = self.result.level.saturating_sub(1);
         self.evaluator.divide(total, by, below, self.result)
     }
 

@@ -190,6 +190,13 @@ impl Params {
         Ok(self.scales[level])
     }
 
+    /// The scale of a product at level 0, which is not rescaled: that of results whose last linear map is there. Level 0
+    /// then has primes for both scales, and the noise of a reply is small against the result.
+    #[must_use]
+    pub fn result_scale(&self) -> f64 {
+        self.scales[0] * self.scales[0]
+    }
+
     /// Largest absolute value that slots may have at a level with the canonical scale, and before a rescale to it: half
     /// the modulus over the scale.
     ///

@@ -1,4 +1,4 @@
-//! The server's reply: the slots of a result at level 0, and nothing else of how it came about.
+//! The server's reply: the slots of a result at level 0, rescaled or not, and nothing else of how it came about.
 //!
 //! In this order, on (c_0, c_1) modulo q, the modulus of level 0:
 //! 1. add a fresh encryption of zero under the public key, (b u + e_0, a u + e_1), so that c_1 says nothing about the
@@ -44,6 +44,8 @@ pub struct ReplySpec {
     period: usize,
     width: u32,
     log_flood: u32,
+    /// That of the results.
+    scale: f64,
 }
 
 /// A switched ciphertext: words of `width` bits.
@@ -70,6 +72,7 @@ impl ReplySpec {
     /// [`SlotsError::Reply`] unless the period is a power of two up to n, the width is in 8..=56 and no more than the bits
     /// of the modulus of level 0, and the flood leaves room below it.
     pub fn new(params: &Arc<Params>, period: usize, width: u32, log_flood: u32) -> Result<Self, SlotsError> {
+        let scale = params.scale(0)?;
         let fail = |reason| Err(SlotsError::Reply { period, width, reason });
         let log2_q = params.level(0)?.log2_q;
         if !period.is_power_of_two() || period > params.slots() {
@@ -85,7 +88,13 @@ impl ReplySpec {
         if f64::from(width) + (2.0 * params.slots() as f64).log2() + 1.0 > exact_primes(params).1 {
             return fail("the primes of the chain do not hold a product of this width");
         }
-        Ok(Self { params: params.clone(), period, width, log_flood })
+        Ok(Self { params: params.clone(), period, width, log_flood, scale })
+    }
+
+    /// The same for results of scale [`Params::result_scale`].
+    #[must_use]
+    pub fn of_products(self) -> Self {
+        Self { scale: self.params.result_scale(), ..self }
     }
 
     /// Number of different slots.
@@ -97,8 +106,7 @@ impl ReplySpec {
     /// log2 of the bound on the statistical distance of replies to the same result with errors up to `error`.
     #[must_use]
     pub fn log2_distance(&self, error: f64) -> f64 {
-        let scale = self.params.scale(0).unwrap_or(f64::INFINITY);
-        (self.period as f64 * (2.0 * scale * error + 1.0)).log2() - f64::from(self.log_flood)
+        (self.period as f64 * (2.0 * self.scale * error + 1.0)).log2() - f64::from(self.log_flood)
     }
 
     /// Bound on the error of decrypted slots, where that of the result was `error`.
@@ -106,13 +114,15 @@ impl ReplySpec {
     pub fn error(&self, error: f64) -> f64 {
         let (n, d) = (self.params.slots(), self.period);
         let level = self.params.level(0).map_or(0.0, |level| level.log2_q);
-        let scale = self.params.scale(0).unwrap_or(f64::INFINITY);
         // b u + e_0 + e_1 s, where b u leaves e u: of a period of d only d coefficients count.
-        let zero = noise::fresh_zero(n) * (d as f64 / n as f64).sqrt();
-        // A slot is the sum of d coefficients, all but one twice.
-        let flood = 2.0 * d as f64 * (f64::from(self.log_flood) - 1.0).exp2();
+        let part = (d as f64 / n as f64).sqrt();
+        let flood = if self.log_flood == 0 {
+            0.0
+        } else {
+            noise::slots_bound(d, (2.0 * f64::from(self.log_flood)).exp2() / 12.0)
+        };
         let step = (level - f64::from(self.width)).exp2();
-        error + (zero + flood + step * noise::division(n)) / scale
+        error + (part * (noise::fresh_zero(n) + step * noise::division(n)) + flood) / self.scale
     }
 }
 
@@ -121,7 +131,7 @@ impl Evaluator {
     ///
     /// # Errors
     /// [`SlotsError::Params`], [`SlotsError::NotLinear`]; [`SlotsError::LevelMismatch`] above level 0;
-    /// [`SlotsError::ScaleMismatch`] unless the scale is canonical; [`SlotsError::Overflow`] if result and flood could wrap
+    /// [`SlotsError::ScaleMismatch`] unless the scale is that of the specification; [`SlotsError::Overflow`] if result and flood could wrap
     /// around the modulus.
     pub fn reply(
         &self,
@@ -138,10 +148,7 @@ impl Evaluator {
         if result.level != 0 {
             return Err(SlotsError::LevelMismatch { left: result.level, right: 0 });
         }
-        let scale = params.scale(0)?;
-        if result.scale != scale {
-            return Err(SlotsError::ScaleMismatch { left: result.scale.log2(), right: scale.log2() });
-        }
+        super::evaluate::check_match((0, result.scale), (0, spec.scale))?;
         Ciphertext { error: spec.error(result.error), ..result.clone() }.checked()?;
 
         let n = params.slots();
@@ -228,8 +235,7 @@ impl SecretKey {
         extension.wrapping(params.plans(), &digits, &mut product);
         residues.erase();
 
-        let scale = params.scale(0)?;
-        let unit = (params.level(0)?.log2_q - f64::from(spec.width)).exp2() / scale;
+        let unit = (params.level(0)?.log2_q - f64::from(spec.width)).exp2() / spec.scale;
         let mut coefficients = Zeroizing::new(vec![0.0; n]);
         let places = coefficients.iter_mut().step_by(stride).zip(product.iter().step_by(stride));
         for ((out, product), body) in places.zip(&reply.body) {

@@ -342,3 +342,41 @@ fn replies() {
     let reply = pair.evaluator.reply(&sum, &pair.public, &whole, &mut pair.rng).unwrap();
     assert!(error(pair.secret.decrypt(&reply, &whole).unwrap().slots()) > 2.0 * error(opened.slots()));
 }
+
+#[test]
+fn results_that_are_not_rescaled() {
+    let literal = ParamsLiteral::near(12, 24.0, 0, 1, &[26, 26], &[26, 26]).unwrap();
+    let mut pair = Pair::new(&literal, &[3]);
+    let n = pair.params.slots();
+    let (x, w, bias) = (random(n, 1.0, 41), random(n, 0.4, 42), random(n, 0.1, 43));
+    let a = pair.encrypt(&x, 0);
+    let factor = pair.params.factor(&w, 0).unwrap();
+    let giants = [Giant { rotation: 3, terms: vec![Term { input: 0, rotation: 0, factor: &factor }] }];
+    let mut y = pair.evaluator.linear(&[&a], &giants, Some(0.4)).unwrap();
+    let summand = pair.params.result_summand(&bias).unwrap();
+    pair.evaluator.add_plain(&mut y, &summand).unwrap();
+    let expected = zip(&rotated(&zip(&x, &w, |a, b| a * b), 3), &bias, |a, b| a + b);
+    assert_eq!(y.level(), 0);
+    assert!((y.scale() / pair.params.result_scale() - 1.0).abs() < 1e-12);
+    pair.expect(&y, &expected, 60.0);
+    let spec = ReplySpec::new(&pair.params, n, 32, 30).unwrap();
+    assert!(matches!(
+        pair.evaluator.reply(&y, &pair.public, &spec, &mut pair.rng),
+        Err(SlotsError::ScaleMismatch { .. })
+    ));
+    let spec = spec.of_products();
+    let reply = pair.evaluator.reply(&y, &pair.public, &spec, &mut pair.rng).unwrap();
+    let slots = pair.secret.decrypt(&reply, &spec).unwrap();
+    let worst = slots.slots().iter().zip(&expected).fold(0.0, |max: f64, (a, b)| max.max((a - b).abs()));
+    // At the canonical scale the fresh zero alone would add more than 1e-3.
+    assert!(worst < spec.error(y.error()) && worst < 1e-3, "{worst}");
+
+    // The same by sums of ciphertexts, in two parts.
+    let b = pair.encrypt(&bias, 0);
+    let mut sums = pair.evaluator.sums(1, 0).unwrap();
+    pair.evaluator.accumulate(&mut sums, &[&a], &[0.5]).unwrap();
+    pair.evaluator.accumulate(&mut sums, &[&b], &[-0.25]).unwrap();
+    let sum = pair.evaluator.finish(sums, None).unwrap().remove(0);
+    pair.expect(&sum, &zip(&x, &bias, |a, b| 0.5 * a - 0.25 * b), 60.0);
+    assert!((sum.scale() / pair.params.result_scale() - 1.0).abs() < 1e-12);
+}

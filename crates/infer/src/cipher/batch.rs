@@ -100,7 +100,9 @@ impl Batch {
             };
             let weights: Vec<f64> =
                 rows.iter().flat_map(|&o| inputs.iter().map(move |&i| weight(o, i))).collect();
-            for (&o, mut sum) in rows.iter().zip(evaluator.combine(&xs, &weights)?) {
+            let mut sums = evaluator.sums(rows.len(), evaluator.level(xs[0]))?;
+            evaluator.accumulate(&mut sums, &xs, &weights)?;
+            for (&o, mut sum) in rows.iter().zip(evaluator.finish(sums)?) {
                 let bias = vec![numbers.bias[o]; evaluator.slots()];
                 let bias = evaluator.summand(&bias, evaluator.level(&sum))?;
                 evaluator.add_summand(&mut sum, &bias)?;

@@ -3,8 +3,8 @@
 //! Every operation checks what the encrypted one would check and counts itself, with its level, so that the counts
 //! that a planner promises are those of a run. Products are exact up to the rounding of 64-bit floats.
 
-use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::evaluator::{Encoder, Evaluator, Giant, Term};
 
@@ -12,7 +12,7 @@ use super::evaluator::{Encoder, Evaluator, Giant, Term};
 #[derive(Debug)]
 pub struct Clear {
     slots: usize,
-    counts: RefCell<Counts>,
+    counts: Mutex<Counts>,
 }
 
 /// What an evaluation has used.
@@ -48,6 +48,13 @@ impl Counts {
     pub fn plain_products(&self) -> usize {
         self.products.values().sum()
     }
+}
+
+/// Sums met so far.
+#[derive(Debug)]
+pub struct ClearSums {
+    rows: Vec<Vec<f64>>,
+    level: usize,
 }
 
 /// A vector of slots with its level.
@@ -91,13 +98,13 @@ impl Clear {
     /// An evaluator of vectors of `slots` numbers.
     #[must_use]
     pub fn new(slots: usize) -> Self {
-        Self { slots, counts: RefCell::default() }
+        Self { slots, counts: Mutex::default() }
     }
 
     /// What all operations up to now have used.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        self.counts.borrow().clone()
+        self.counted().clone()
     }
 
     /// A vector of this level.
@@ -115,6 +122,10 @@ impl Clear {
         x.slots.clone()
     }
 
+    fn counted(&self) -> MutexGuard<'_, Counts> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn check(&self, slots: &[f64]) -> Result<(), ClearError> {
         let (expected, found) = (self.slots, slots.len());
         if expected == found { Ok(()) } else { Err(ClearError::Slots { expected, found }) }
@@ -122,7 +133,7 @@ impl Clear {
 
     fn note(&self, slots: Vec<f64>, level: usize) -> ClearCipher {
         let most = slots.iter().fold(0.0, |most: f64, x| most.max(x.abs()));
-        let mut counts = self.counts.borrow_mut();
+        let mut counts = self.counted();
         let largest = counts.largest.entry(level).or_default();
         *largest = largest.max(most);
         ClearCipher { slots, level }
@@ -160,6 +171,7 @@ impl Encoder for Clear {
 
 impl Evaluator for Clear {
     type Cipher = ClearCipher;
+    type Sums = ClearSums;
 
     fn level(&self, x: &ClearCipher) -> usize {
         x.level
@@ -210,7 +222,7 @@ impl Evaluator for Clear {
         }
         babies.retain(|&(_, step)| step != 0);
         let inputs: BTreeSet<usize> = babies.iter().map(|&(input, _)| input).collect();
-        let mut counts = self.counts.borrow_mut();
+        let mut counts = self.counted();
         let steps = babies
             .iter()
             .map(|&(_, step)| step)
@@ -227,27 +239,37 @@ impl Evaluator for Clear {
 
     fn square(&self, x: &ClearCipher) -> Result<ClearCipher, ClearError> {
         let below = lower(x.level)?;
-        *self.counts.borrow_mut().squares.entry(x.level).or_default() += 1;
+        *self.counted().squares.entry(x.level).or_default() += 1;
         Ok(self.note(x.slots.iter().map(|v| v * v).collect(), below))
     }
 
-    fn combine(&self, xs: &[&ClearCipher], weights: &[f64]) -> Result<Vec<ClearCipher>, ClearError> {
-        let level = xs.first().ok_or(ClearError::Factors)?.level;
-        let below = lower(level)?;
-        if !weights.len().is_multiple_of(xs.len()) {
+    fn sums(&self, count: usize, level: usize) -> Result<ClearSums, ClearError> {
+        lower(level)?;
+        Ok(ClearSums { rows: vec![vec![0.0; self.slots]; count], level })
+    }
+
+    fn accumulate(
+        &self,
+        sums: &mut ClearSums,
+        xs: &[&ClearCipher],
+        weights: &[f64],
+    ) -> Result<(), ClearError> {
+        if weights.len() != sums.rows.len() * xs.len() || xs.is_empty() {
             return Err(ClearError::Factors);
         }
-        xs.iter().try_for_each(|x| same(level, x.level))?;
-        let rows = weights.chunks_exact(xs.len()).map(|row| {
-            let mut sum = vec![0.0; self.slots];
+        xs.iter().try_for_each(|x| same(sums.level, x.level))?;
+        for (sum, row) in sums.rows.iter_mut().zip(weights.chunks_exact(xs.len())) {
             for (x, w) in xs.iter().zip(row) {
                 sum.iter_mut().zip(&x.slots).for_each(|(sum, x)| *sum += w * x);
             }
-            self.note(sum, below)
-        });
-        let outputs = rows.collect();
-        *self.counts.borrow_mut().scalars.entry(level).or_default() += weights.len();
-        Ok(outputs)
+        }
+        *self.counted().scalars.entry(sums.level).or_default() += weights.len();
+        Ok(())
+    }
+
+    fn finish(&self, sums: ClearSums) -> Result<Vec<ClearCipher>, ClearError> {
+        let below = lower(sums.level)?;
+        Ok(sums.rows.into_iter().map(|row| self.note(row, below)).collect())
     }
 }
 
@@ -281,10 +303,13 @@ mod tests {
         let clear = Clear::new(2);
         let x = clear.encrypt(&[1.0, 2.0], 1).unwrap();
         let y = clear.encrypt(&[10.0, 20.0], 1).unwrap();
-        let rows = clear.combine(&[&x, &y], &[1.0, 2.0, -1.0, 0.5]).unwrap();
+        let mut sums = clear.sums(2, 1).unwrap();
+        clear.accumulate(&mut sums, &[&x], &[1.0, -1.0]).unwrap();
+        clear.accumulate(&mut sums, &[&y], &[2.0, 0.5]).unwrap();
+        assert_eq!(clear.accumulate(&mut sums, &[&x, &y], &[1.0]), Err(ClearError::Factors));
+        let rows = clear.finish(sums).unwrap();
         assert_eq!(rows.iter().map(|r| clear.decrypt(r)).collect::<Vec<_>>(), [[21.0, 42.0], [4.0, 8.0]]);
         assert_eq!(clear.counts().scalars[&1], 4);
-        assert_eq!(clear.combine(&[&x, &y], &[1.0]), Err(ClearError::Factors));
     }
 
     #[test]

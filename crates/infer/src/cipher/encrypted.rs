@@ -1,14 +1,14 @@
 //! Programs on real ciphertexts: the operations of [`Evaluator`] by the scheme of [`phineus_he::slots`].
 //!
-//! Bounds: slots are capped by what the network's scaling promises for every level. Errors of different slots and of
-//! different rotations count as independent, so that they add up in squares: they are sums over all coefficients of
-//! pseudo-random polynomials with independent signs. Bounds that exceed a sixty-fourth of the largest slot of a level
-//! are replaced by that: they compound tails of 2^-40 from operation to operation and exceed what is observed a
-//! thousandfold. That slots are more precise than this is not proven but tested, on real inputs.
+//! Levels here are one above those of the scheme, since the last linear map takes place at its level 0: what it yields is
+//! not rescaled and can only be sent ([`Params::result_scale`]).
+//!
+//! Bounds that follow from the operations alone compound worst cases from operation to operation. They are replaced by
+//! those that are proven for the network as a whole ([`Bounds`], [`precision`](super::precision)) where these are better.
 
 use std::sync::Arc;
 
-use phineus_he::slots::{self, Ciphertext, EvalKeys, Factor, Params, SlotsError, Summand};
+use phineus_he::slots::{self, Ciphertext, EvalKeys, Factor, Params, SlotsError, Summand, Sums};
 
 use super::evaluator::{Encoder, Evaluator, Giant};
 
@@ -16,16 +16,23 @@ use super::evaluator::{Encoder, Evaluator, Giant};
 #[derive(Debug)]
 pub struct Encrypted {
     evaluator: slots::Evaluator,
-    /// Largest slot of a ciphertext of each level.
-    ceilings: Vec<f64>,
+    bounds: Bounds,
+}
+
+/// Bounds on what ciphertexts of each level hold.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Bounds {
+    /// Per level the largest absolute value of a slot.
+    pub slots: Vec<f64>,
+    /// Per level the largest error of a slot.
+    pub errors: Vec<f64>,
 }
 
 impl Encrypted {
-    /// An evaluator with these keys for a network whose values at level l are at most `ceilings[l]`; bounds that
-    /// follow from the operations alone are capped by them.
+    /// An evaluator with these keys for a network whose values keep to these bounds.
     #[must_use]
-    pub fn new(keys: EvalKeys, ceilings: Vec<f64>) -> Self {
-        Self { evaluator: slots::Evaluator::new(keys), ceilings }
+    pub fn new(keys: EvalKeys, bounds: Bounds) -> Self {
+        Self { evaluator: slots::Evaluator::new(keys), bounds }
     }
 
     /// The scheme.
@@ -34,25 +41,31 @@ impl Encrypted {
         &self.evaluator
     }
 
-    fn capped(&self, x: Ciphertext) -> Ciphertext {
-        let Some(&ceiling) = self.ceilings.get(x.level()) else { return x };
-        let (magnitude, error) = (x.magnitude().min(ceiling), x.error().min(ceiling * PRECISION));
-        x.with_magnitude(magnitude).with_error(error)
+    fn capped(&self, mut x: Ciphertext) -> Ciphertext {
+        let [slots, error] = self.bounds.at(self.level(&x));
+        x.restate(x.magnitude().min(slots), x.error().min(error));
+        x
+    }
+
+    /// An input of a map with this gain, whose outcome keeps within the bounds of the level below.
+    fn bounded(&self, x: &Ciphertext, gain: f64) -> Ciphertext {
+        let below = self.level(x).saturating_sub(1);
+        let [slots, error] = self.bounds.at(below).map(|most| most / gain.max(f64::MIN_POSITIVE));
+        x.clone().with_magnitude(x.magnitude().min(slots)).with_error(x.error().min(error))
     }
 }
 
-impl Encrypted {
-    /// An input of a map with this gain, whose outcome keeps below the ceiling of the level below.
-    fn bounded(&self, x: &Ciphertext, level: usize, gain: f64) -> Ciphertext {
-        let ceiling = level.checked_sub(1).and_then(|below| self.ceilings.get(below)).copied();
-        let room = ceiling.unwrap_or(f64::INFINITY) / gain.max(f64::MIN_POSITIVE);
-        let (magnitude, error) = (x.magnitude().min(room), x.error().min(room * PRECISION));
-        x.clone().with_magnitude(magnitude).with_error(error)
+impl Bounds {
+    /// Slots and errors of a level.
+    fn at(&self, level: usize) -> [f64; 2] {
+        [&self.slots, &self.errors].map(|all| all.get(level).copied().unwrap_or(f64::INFINITY))
     }
 }
 
-/// Largest error of a slot, relative to the largest slot of its level, that this file reckons with.
-const PRECISION: f64 = 1.0 / 64.0;
+/// The scheme's level of a ciphertext that can take part in so many products.
+pub(super) fn scheme_level(level: usize) -> Result<usize, SlotsError> {
+    level.checked_sub(1).ok_or(SlotsError::Exhausted { top: 0 })
+}
 
 impl Encoder for Arc<Params> {
     type Factor = Factor;
@@ -64,11 +77,14 @@ impl Encoder for Arc<Params> {
     }
 
     fn factor(&self, values: &[f64], level: usize) -> Result<Factor, SlotsError> {
-        Params::factor(self, values, level)
+        Params::factor(self, values, scheme_level(level)?)
     }
 
     fn summand(&self, values: &[f64], level: usize) -> Result<Summand, SlotsError> {
-        Params::summand(self, values, level)
+        match level {
+            0 => self.result_summand(values),
+            _ => Params::summand(self, values, level - 1),
+        }
     }
 }
 
@@ -82,24 +98,28 @@ impl Encoder for Encrypted {
     }
 
     fn factor(&self, values: &[f64], level: usize) -> Result<Factor, SlotsError> {
-        self.evaluator.params().factor(values, level)
+        Encoder::factor(self.evaluator.params(), values, level)
     }
 
     fn summand(&self, values: &[f64], level: usize) -> Result<Summand, SlotsError> {
-        self.evaluator.params().summand(values, level)
+        Encoder::summand(self.evaluator.params(), values, level)
     }
 }
 
 impl Evaluator for Encrypted {
     type Cipher = Ciphertext;
+    type Sums = Sums;
 
     fn level(&self, x: &Ciphertext) -> usize {
-        x.level()
+        // Squares of scales are far apart from scales.
+        let result = x.level() == 0 && x.scale() > self.evaluator.params().result_scale().sqrt() * 2.0;
+        if result { 0 } else { x.level() + 1 }
     }
 
     fn add_summand(&self, x: &mut Ciphertext, y: &Summand) -> Result<(), SlotsError> {
         self.evaluator.add_plain(x, y)?;
-        *x = self.capped(x.clone());
+        let [slots, error] = self.bounds.at(self.level(x));
+        x.restate(x.magnitude().min(slots), x.error().min(error));
         Ok(())
     }
 
@@ -126,8 +146,7 @@ impl Evaluator for Encrypted {
                     .collect(),
             })
             .collect();
-        let level = xs.first().map_or(0, Ciphertext::level);
-        let xs: Vec<Ciphertext> = xs.iter().map(|x| self.bounded(x, level, gain)).collect();
+        let xs: Vec<Ciphertext> = xs.iter().map(|x| self.bounded(x, gain)).collect();
         let xs: Vec<&Ciphertext> = xs.iter().collect();
         let folds: Vec<u32> = folds.iter().map(|&fold| step(fold)).collect();
         Ok(self.capped(self.evaluator.linear_folded(&xs, &giants, &folds, Some(gain))?))
@@ -137,22 +156,17 @@ impl Evaluator for Encrypted {
         Ok(self.capped(self.evaluator.square(x)?))
     }
 
-    fn combine(&self, xs: &[&Ciphertext], weights: &[f64]) -> Result<Vec<Ciphertext>, SlotsError> {
-        // Bounds in the manner of this file: what the scheme would add up in size is capped before it can overflow.
-        let rows = weights.chunks(xs.len().max(1));
-        let most = |part: &dyn Fn(f64) -> f64| {
-            rows.clone().map(|row| row.iter().map(|&w| part(w)).sum()).fold(0.0, f64::max)
-        };
-        let (sum, squares): (f64, f64) = (most(&f64::abs), most(&|w| w * w));
-        let (ratio, level) =
-            (squares.sqrt() / sum.max(f64::MIN_POSITIVE), xs.first().map_or(0, |x| x.level()));
-        let bounded = |x: &&Ciphertext| {
-            let x = self.bounded(x, level, sum);
-            let error = x.error() * ratio;
-            x.with_error(error)
-        };
-        let xs: Vec<Ciphertext> = xs.iter().map(bounded).collect();
-        let outputs = self.evaluator.combine(&xs.iter().collect::<Vec<_>>(), weights)?;
+    fn sums(&self, count: usize, level: usize) -> Result<Sums, SlotsError> {
+        self.evaluator.sums(count, scheme_level(level)?)
+    }
+
+    fn accumulate(&self, sums: &mut Sums, xs: &[&Ciphertext], weights: &[f64]) -> Result<(), SlotsError> {
+        self.evaluator.accumulate(sums, xs, weights)
+    }
+
+    fn finish(&self, sums: Sums) -> Result<Vec<Ciphertext>, SlotsError> {
+        let most = self.bounds.at(sums.level());
+        let outputs = self.evaluator.finish(sums, Some(most))?;
         Ok(outputs.into_iter().map(|x| self.capped(x)).collect())
     }
 }

@@ -9,7 +9,7 @@
 //! |---|---|---|---|
 //! | [`linear`](Evaluator::linear) | sums of rotated x p | less one | see [`diagonal`](super::diagonal) |
 //! | [`square`](Evaluator::square) | x^2 | less one | one product, one key switch |
-//! | [`combine`](Evaluator::combine) | sums of w x, w numbers | less one | one multiplication per coefficient |
+//! | [`accumulate`](Evaluator::accumulate) | sums of w x, w numbers | less one when finished | one multiplication per coefficient |
 //! | [`add_summand`](Evaluator::add_summand) | x + y | same | negligible |
 
 /// Turns vectors of numbers into what ciphertexts are multiplied with and added to. Needs no keys.
@@ -42,6 +42,8 @@ pub trait Encoder {
 pub trait Evaluator: Encoder {
     /// An encrypted vector of slots.
     type Cipher;
+    /// Weighted sums of ciphertexts of one level met so far.
+    type Sums;
 
     /// Products that the ciphertext can still take part in, one after the other.
     fn level(&self, x: &Self::Cipher) -> usize;
@@ -73,11 +75,28 @@ pub trait Evaluator: Encoder {
     /// No key at this level, level 0.
     fn square(&self, x: &Self::Cipher) -> Result<Self::Cipher, Self::Error>;
 
-    /// `weights` `[outputs][xs]` times the ciphertexts, slot by slot; one level lower.
+    /// So many sums of ciphertexts of a level, without any yet.
     ///
     /// # Errors
-    /// A number of weights that is no multiple of the number of ciphertexts, different levels, level 0.
-    fn combine(&self, xs: &[&Self::Cipher], weights: &[f64]) -> Result<Vec<Self::Cipher>, Self::Error>;
+    /// Level 0.
+    fn sums(&self, count: usize, level: usize) -> Result<Self::Sums, Self::Error>;
+
+    /// Adds `weights` `[sums][xs]` times the ciphertexts, slot by slot.
+    ///
+    /// # Errors
+    /// Not one weight per sum and ciphertext, ciphertexts of another level.
+    fn accumulate(
+        &self,
+        sums: &mut Self::Sums,
+        xs: &[&Self::Cipher],
+        weights: &[f64],
+    ) -> Result<(), Self::Error>;
+
+    /// The sums, rescaled; one level lower.
+    ///
+    /// # Errors
+    /// Sums that exceed what the level below holds.
+    fn finish(&self, sums: Self::Sums) -> Result<Vec<Self::Cipher>, Self::Error>;
 }
 
 /// One giant step of a linear map.

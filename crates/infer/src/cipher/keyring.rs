@@ -94,6 +94,7 @@ mod tests {
     use phineus_kernel::prg::Prg;
 
     use super::*;
+    use crate::cipher::Bounds;
 
     #[test]
     fn keys_are_forgotten_by_age_and_size() {
@@ -105,7 +106,7 @@ mod tests {
         let secret = SecretKey::generate(&params, &mut rng);
         let shape = KeyShape::new(&params, None, [(1, 0)].into()).unwrap();
         let upload = KeyUpload::generate(&secret, &shape, &mut rng).unwrap();
-        let evaluator = Encrypted::new(upload.expand(), vec![1.0]);
+        let evaluator = Encrypted::new(upload.expand(), Bounds::default());
         let keys = Arc::new(ClientKeys { evaluator, public: secret.public_key(&mut rng) });
 
         let ring = Keyring::new(100, Duration::from_secs(10));

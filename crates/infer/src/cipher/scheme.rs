@@ -10,6 +10,7 @@ use std::sync::Arc;
 use phineus_he::slots::{KeyShape, Params, ParamsLiteral, ReplySpec, RequestShape, SlotsError};
 
 use super::cost::CostModel;
+use super::encrypted::{Bounds, scheme_level};
 use super::map::Shape;
 use super::network::Peaks;
 use super::planner::{self, PlannerError, Target};
@@ -65,13 +66,18 @@ pub enum SchemeError {
 }
 
 /// log2 of the smallest and of the largest ring, and the most bits of its modulus.
-const RINGS: [(u32, u32); 4] = [(12, 105), (13, 211), (14, 424), (15, 854)];
+pub(super) const RINGS: [(u32, u32); 4] = [(12, 105), (13, 211), (14, 424), (15, 854)];
 /// Bits of the longest prime.
 const WORD: u32 = 28;
-/// Bits of the modulus at level 0 above the scale: values there are below 2, and neither errors nor flood may wrap.
+/// Bits of the modulus at level 0 above the scale of results: values there are below 2, and neither errors nor flood may
+/// wrap.
 const HEADROOM: u32 = 3;
-/// log2 of the flood, below the scale.
-const FLOOD: u32 = 16;
+/// Bits of a word of a reply below the scale of ciphertexts that lie above the noise of rounding it.
+const REPLY: u32 = 2;
+/// log2 of the flood in slots, below their scale.
+const FLOOD: f64 = 12.5;
+/// Largest error of a slot that parameters leave room for, relative to the largest slot of its level.
+const PRECISION: f64 = 1.0 / 64.0;
 
 /// How large values are in a scaled network: see [`Network::scaled`](super::Network::scaled).
 pub const PEAKS: Peaks = Peaks { square: 2.0, output: 0.5 };
@@ -109,14 +115,14 @@ impl Scheme {
 
     fn with(params: Arc<Params>, program: Program, choices: &Choices) -> Result<Self, SchemeError> {
         let rotations = program.rotations().into_iter();
-        let rotations: BTreeMap<u32, usize> = rotations.map(|(step, level)| (step as u32, level)).collect();
-        let keys = KeyShape::new(&params, program.relinearisation(), rotations)?;
-        let (count, level) = (program.input().ciphers(), program.depth());
+        let rotations: BTreeMap<u32, usize> = rotations
+            .map(|(step, level)| Ok((step as u32, scheme_level(level)?)))
+            .collect::<Result<_, SlotsError>>()?;
+        let relinearisation = program.relinearisation().map(scheme_level).transpose()?;
+        let keys = KeyShape::new(&params, relinearisation, rotations)?;
+        let (count, level) = (program.input().ciphers(), scheme_level(program.depth())?);
         let requests = RequestShape { params: params.clone(), count, level };
-        let (period, scale) = (program.output().period(), params.scale(0)?.log2());
-        // Half a unit of the modulus is as good as none.
-        let width = (scale + f64::from(HEADROOM)).floor() as u32;
-        let reply = ReplySpec::new(&params, period, width, (scale as u32).saturating_sub(FLOOD))?;
+        let reply = reply(&params, program.output().period())?;
         let mut scheme =
             Self { params, program, keys, requests, reply, input: choices.input, digest: [0; 32] };
         scheme.digest = scheme.hash();
@@ -159,17 +165,10 @@ impl Scheme {
         self.input
     }
 
-    /// Bounds on the slots of every level, for [`Encrypted`](super::Encrypted).
+    /// Bounds on slots and errors of every level.
     #[must_use]
-    pub fn ceilings(&self) -> Vec<f64> {
-        let depth = self.program.depth();
-        let ceiling = |level: usize| match level {
-            0 => MARGIN * PEAKS.output,
-            level if level == depth => self.input,
-            level if (depth - level).is_multiple_of(2) => (MARGIN * PEAKS.square).powi(2),
-            _ => MARGIN * PEAKS.square,
-        };
-        (0..=depth).map(ceiling).collect()
+    pub fn bounds(&self) -> Bounds {
+        bounds(self.program.depth(), self.input)
     }
 
     /// What both parties compare.
@@ -204,10 +203,37 @@ impl Scheme {
     }
 }
 
+/// What [`PEAKS`] promise for slots of every level, and the errors that there is room for.
+pub(super) fn bounds(depth: usize, input: f64) -> Bounds {
+    let ceiling = |level: usize| match level {
+        0 => MARGIN * PEAKS.output,
+        level if level == depth => input,
+        level if (depth - level).is_multiple_of(2) => (MARGIN * PEAKS.square).powi(2),
+        _ => MARGIN * PEAKS.square,
+    };
+    let slots: Vec<f64> = (0..=depth).map(ceiling).collect();
+    Bounds { errors: slots.iter().map(|most| most * PRECISION).collect(), slots }
+}
+
+/// Replies with results of this period. A slot is a sum of as many coefficients, each with its share of the flood, so that
+/// fewer of them are flooded more.
+pub(super) fn reply(params: &Arc<Params>, period: usize) -> Result<ReplySpec, SlotsError> {
+    let (scale, result) = (params.scale(0)?.log2(), params.result_scale().log2());
+    let width = (scale.floor() as u32) + HEADROOM + REPLY;
+    let flood = result - FLOOD - (period as f64).log2() / 2.0;
+    Ok(ReplySpec::new(params, period, width, flood.max(0.0).floor() as u32)?.of_products())
+}
+
 /// The chain with the largest scale that fits below the cap, if that has the wanted precision: special primes make a
 /// digit of two limbs where there is room, and of one otherwise.
-fn chain(log_n: u32, cap: u32, depth: usize, precision: u32) -> Option<Result<ParamsLiteral, SlotsError>> {
-    // A special prime is a little longer than those that it is divided with; level 0 has room above the scale.
+pub(super) fn chain(
+    log_n: u32,
+    cap: u32,
+    depth: usize,
+    precision: u32,
+) -> Option<Result<ParamsLiteral, SlotsError>> {
+    // A special prime is a little longer than those that it is divided with. The last map is at level 0, whose two primes
+    // hold a result that is not rescaled and some room above it.
     let special = |scale: f64| (scale.ceil() as u32 + 2).min(WORD);
     let fits = |digits: u32| {
         let bits = |scale: f64| (depth as f64 + 1.0) * scale + f64::from(HEADROOM + digits * special(scale));
@@ -215,6 +241,7 @@ fn chain(log_n: u32, cap: u32, depth: usize, precision: u32) -> Option<Result<Pa
         scales.filter(|&scale| bits(scale) <= f64::from(cap) - 0.5).map(|scale| (digits, scale)).next()
     };
     let (digits, scale) = [2, 1].into_iter().find_map(fits)?;
-    let base = (scale + f64::from(HEADROOM)).floor() as u32;
-    Some(ParamsLiteral::near(log_n, scale, depth, 1, &[base], &vec![special(scale); digits as usize]))
+    let base = (2.0 * scale + f64::from(HEADROOM)).ceil() as u32;
+    let base = [base.div_ceil(2), base / 2];
+    Some(ParamsLiteral::near(log_n, scale, depth - 1, 1, &base, &vec![special(scale); digits as usize]))
 }

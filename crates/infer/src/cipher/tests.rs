@@ -294,11 +294,11 @@ fn under_encryption(model: &Path, form: InputForm, precision: u32) {
     let secret = SecretKey::generate(scheme.params(), &mut rng);
     let public = secret.public_key(&mut rng);
     let upload = KeyUpload::generate(&secret, scheme.keys(), &mut rng).unwrap();
-    let evaluator = Encrypted::new(upload.expand(), scheme.ceilings());
+    let evaluator = Encrypted::new(upload.expand(), scheme.bounds());
     let weights = scheme.program().encode(scheme.params(), network.numbers()).unwrap();
     for (input, (_, label)) in inputs.iter().zip(&digits) {
         let slots = scheme.program().input().place(input);
-        let requests = Requests::encrypt(&secret, &slots, scheme.program().depth(), &mut rng).unwrap();
+        let requests = Requests::encrypt(&secret, &slots, scheme.requests().level, &mut rng).unwrap();
         let ciphers = requests.into_ciphertexts(scheme.input()).unwrap();
         let outputs = scheme.program().run(&evaluator, &weights, ciphers).unwrap();
         let reply = |x| evaluator.scheme().reply(x, &public, scheme.reply(), &mut rng).unwrap();

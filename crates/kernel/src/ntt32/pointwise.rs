@@ -217,32 +217,32 @@ wide! {
     }
 }
 
-/// Rows of [`weighted_sums`].
+/// Rows of [`add_weighted_sums`].
 pub const SUMS: usize = 4;
-/// Residues of one tile of [`weighted_sums`].
+/// Residues of one tile of [`add_weighted_sums`].
 pub const TILE: usize = 32;
 /// Products below 2^56 that leave the upper half of 64 bits below 2^31.
 const TERMS: usize = 128;
 
-/// `out_o = sum_i weights_o,i inputs_i` for a tile of each input, all in [0, p), weights in Montgomery form: four rows of a
+/// `out_o += sum_i weights_o,i inputs_i` for a tile of each input, all in [0, p), weights in Montgomery form: four rows of a
 /// product of matrices.
 ///
 /// # Panics
 /// If there is not one weight per input and row.
-pub fn weighted_sums(
+pub fn add_weighted_sums(
     modulus: &Modulus,
     weights: [&[u32]; SUMS],
     inputs: &[[u32; TILE]],
     out: &mut [[u32; TILE]; SUMS],
 ) {
-    weighted_sums_on(Backend::detected(), modulus, weights, inputs, out);
+    add_weighted_sums_on(Backend::detected(), modulus, weights, inputs, out);
 }
 
-/// [`weighted_sums`] on one backend; for tests. AVX2 runs the portable code.
+/// [`add_weighted_sums`] on one backend; for tests. AVX2 runs the portable code.
 ///
 /// # Panics
-/// As [`weighted_sums`], or if the machine lacks the backend.
-pub fn weighted_sums_on(
+/// As [`add_weighted_sums`], or if the machine lacks the backend.
+pub fn add_weighted_sums_on(
     backend: Backend,
     modulus: &Modulus,
     weights: [&[u32]; SUMS],
@@ -250,7 +250,6 @@ pub fn weighted_sums_on(
     out: &mut [[u32; TILE]; SUMS],
 ) {
     assert!(weights.iter().all(|w| w.len() == inputs.len()), "one weight per input");
-    out.as_flattened_mut().fill(0);
     for (chunk, inputs) in inputs.chunks(TERMS).enumerate() {
         let weights = weights.map(|w| &w[chunk * TERMS..][..inputs.len()]);
         match backend {

@@ -230,11 +230,11 @@ fn weighted_sums_are_matrix_products() {
         let rows = [0, 1, 2, 3].map(|o| &weights[o][..]);
         for backend in Backend::available() {
             let mut out = [[7; 32]; 4];
-            pointwise::weighted_sums_on(backend, &m, rows, &inputs, &mut out);
+            pointwise::add_weighted_sums_on(backend, &m, rows, &inputs, &mut out);
             for (o, out) in out.iter().enumerate() {
                 for (j, &v) in out.iter().enumerate() {
                     let term = |sum, i: usize| m.add(sum, m.mul_montgomery(inputs[i][j], weights[o][i]));
-                    assert_eq!(v, (0..count).fold(0, term), "{backend:?}: output {o}, {j}, {count} terms");
+                    assert_eq!(v, (0..count).fold(7, term), "{backend:?}: output {o}, {j}, {count} terms");
                 }
             }
         }

@@ -156,7 +156,7 @@ impl Session {
         let before = self.channel.traffic();
         let start = Instant::now();
         let slots = Zeroizing::new(program.input().place(input));
-        let requests = Requests::encrypt(&self.secret, &slots, program.depth(), &mut self.rng)?;
+        let requests = Requests::encrypt(&self.secret, &slots, self.scheme.requests().level, &mut self.rng)?;
         let encrypt = start.elapsed();
         self.channel.send(COMMAND, &Command::Infer).await?;
         self.channel.send(REQUEST, &requests).await?;

@@ -94,7 +94,7 @@ async fn converse(
         None => {
             let public = channel.recv::<PublicKey>(PUBLIC_KEY, scheme.params()).await?;
             let upload = channel.recv::<KeyUpload>(KEYS, scheme.keys()).await?;
-            let evaluator = compute(|| Encrypted::new(upload.expand(), scheme.ceilings()));
+            let evaluator = compute(|| Encrypted::new(upload.expand(), scheme.bounds()));
             let keys = Arc::new(ClientKeys { evaluator, public });
             // Two halves of every key, in words of 32 bits where the message has 28.
             keyring.put(name, keys.clone(), KeyUpload::wire_len(scheme.keys()) * 16 / 7);
