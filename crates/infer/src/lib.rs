@@ -15,6 +15,7 @@ pub mod plan;
 mod protocol;
 pub mod rehearsal;
 pub mod report;
+pub mod schedule;
 pub mod served;
 pub mod session;
 pub mod simulate;
