@@ -12,6 +12,7 @@ mod local;
 mod masks;
 pub mod packing;
 pub mod plan;
+pub mod preset;
 mod protocol;
 pub mod rehearsal;
 pub mod report;
