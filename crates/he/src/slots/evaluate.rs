@@ -74,6 +74,26 @@ impl Evaluator {
         checked(x)
     }
 
+    /// `x += number`, in all slots: a constant, which is its own values.
+    ///
+    /// # Errors
+    /// [`SlotsError::Params`], [`SlotsError::Value`], [`SlotsError::Overflow`].
+    pub fn add_number(&self, x: &mut Ciphertext, number: f64) -> Result<(), SlotsError> {
+        self.check(x)?;
+        let scaled = (number * x.scale).round();
+        if scaled.is_nan() || scaled.abs() >= 61_f64.exp2() {
+            return Err(SlotsError::Value { log2_scale: x.scale.log2() });
+        }
+        for index in x.basis() {
+            let modulus = self.params.plans()[index].modulus();
+            let constant = modulus.reduce_i64(scaled as i64);
+            x.parts[0].limb_mut(index).iter_mut().for_each(|v| *v = modulus.add(*v, constant));
+        }
+        x.magnitude += number.abs();
+        x.error += 0.5 / x.scale;
+        checked(x)
+    }
+
     /// The product of x and a plaintext, slot by slot, before the rescale.
     ///
     /// # Errors

@@ -4,13 +4,29 @@
 //! A linear map multiplies ciphertexts by numbers, a square is a square, nothing is rotated. What one ciphertext
 //! costs is shared by as many inputs as it has slots; latency is that of a whole batch.
 //!
-//! Cost: one multiplication by a number per entry of every map, one relinearisation per square.
+//! | file | what |
+//! |---|---|
+//! | this one | which outputs read which inputs, and the order in which inputs are sent |
+//! | [`stream`] | the evaluation while inputs arrive |
+//! | [`scheme`] | parameters, keys, messages |
+//! | [`link`] | both halves of a batch over a channel |
+//!
+//! Cost: one multiplication by a number per entry of every map, one relinearisation per square. Memory: an input is held
+//! until the last output that reads it is known; a map all of whose outputs read all inputs keeps its sums instead.
 
 use std::collections::BTreeMap;
 
-use super::evaluator::Evaluator;
 use super::map::{Entries, Shape};
-use super::program::Affine;
+
+pub mod link;
+pub mod scheme;
+pub mod stream;
+#[cfg(test)]
+mod tests;
+
+pub use link::LinkError;
+pub use scheme::Scheme;
+pub use stream::Stream;
 
 /// Outputs of a map that read the same inputs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,22 +35,29 @@ struct Group {
     outputs: Vec<usize>,
 }
 
+/// A linear map by groups.
+#[derive(Debug, Clone)]
+struct Map {
+    entries: Entries,
+    groups: Vec<Group>,
+    /// Per input the groups that read it.
+    readers: Vec<Vec<usize>>,
+}
+
 /// A network on batches.
 #[derive(Debug, Clone)]
 pub struct Batch {
-    maps: Vec<(Entries, Vec<Group>)>,
+    maps: Vec<Map>,
+    order: Vec<usize>,
 }
 
 impl Batch {
     /// Linear maps with a square between any two.
     #[must_use]
     pub fn new(shapes: &[Shape]) -> Self {
-        let map = |shape: &Shape| {
-            let entries = Entries::new(*shape);
-            let groups = groups(&entries);
-            (entries, groups)
-        };
-        Self { maps: shapes.iter().map(map).collect() }
+        let maps: Vec<Map> = shapes.iter().map(|shape| Map::new(*shape)).collect();
+        let order = maps.first().map_or_else(Vec::new, Map::order);
+        Self { maps, order }
     }
 
     /// Levels that fresh ciphertexts need.
@@ -43,73 +66,62 @@ impl Batch {
         (2 * self.maps.len()).saturating_sub(1)
     }
 
+    /// Elements of an input.
+    #[must_use]
+    pub fn inputs(&self) -> usize {
+        self.maps.first().map_or(0, |map| map.entries.shape().inputs())
+    }
+
+    /// Elements of an output.
+    #[must_use]
+    pub fn outputs(&self) -> usize {
+        self.maps.last().map_or(0, |map| map.entries.shape().outputs())
+    }
+
+    /// The elements that are encrypted, in the order in which outputs of the first map read them. What no output reads is
+    /// left out.
+    #[must_use]
+    pub fn order(&self) -> &[usize] {
+        &self.order
+    }
+
     /// Squares of a run, each with one relinearisation.
     #[must_use]
     pub fn squares(&self) -> usize {
-        self.maps.iter().skip(1).map(|(entries, _)| entries.shape().inputs()).sum()
+        self.maps.iter().skip(1).map(|map| map.entries.shape().inputs()).sum()
     }
 
-    /// Ciphertexts of the elements of the input to those of the output, in order.
-    ///
-    /// # Errors
-    /// A missing key, ciphertexts of another level.
-    ///
-    /// # Panics
-    /// Numbers of other maps, or another number of ciphertexts than the network has inputs.
-    pub fn run<E: Evaluator>(
-        &self,
-        evaluator: &E,
-        numbers: &[Affine],
-        inputs: Vec<E::Cipher>,
-    ) -> Result<Vec<E::Cipher>, E::Error> {
-        assert_eq!(numbers.len(), self.maps.len(), "number of maps");
-        let mut values = inputs;
-        for (index, numbers) in numbers.iter().enumerate() {
-            values = self.step(evaluator, numbers, index, values)?;
+    /// Products of a ciphertext and a number in a run.
+    #[must_use]
+    pub fn products(&self) -> usize {
+        let products = |group: &Group| group.inputs.len() * group.outputs.len();
+        self.maps.iter().flat_map(|map| &map.groups).map(products).sum()
+    }
+}
+
+impl Map {
+    fn new(shape: Shape) -> Self {
+        let entries = Entries::new(shape);
+        let groups = groups(&entries);
+        let mut readers = vec![Vec::new(); shape.inputs()];
+        for (index, group) in groups.iter().enumerate() {
+            group.inputs.iter().for_each(|&i| readers[i].push(index));
         }
-        Ok(values)
+        Self { entries, groups, readers }
     }
 
-    /// One map with the squares before it, if there are any.
-    ///
-    /// # Errors
-    /// As [`Batch::run`].
-    ///
-    /// # Panics
-    /// As [`Batch::run`].
-    pub fn step<E: Evaluator>(
-        &self,
-        evaluator: &E,
-        numbers: &Affine,
-        index: usize,
-        mut values: Vec<E::Cipher>,
-    ) -> Result<Vec<E::Cipher>, E::Error> {
-        let (entries, groups) = &self.maps[index];
-        let shape = entries.shape();
-        assert_eq!(values.len(), shape.inputs(), "number of ciphertexts");
-        if index > 0 {
-            for value in &mut values {
-                *value = evaluator.square(value)?;
-            }
-        }
-        let mut outputs: Vec<Option<E::Cipher>> = (0..shape.outputs()).map(|_| None).collect();
-        for Group { inputs, outputs: rows } in groups {
-            let xs: Vec<&E::Cipher> = inputs.iter().map(|&i| &values[i]).collect();
-            let weight = |o: usize, i: usize| {
-                entries.weight(o, i).map_or(0.0, |k| f64::from(numbers.weights[k]) * numbers.scale)
-            };
-            let weights: Vec<f64> =
-                rows.iter().flat_map(|&o| inputs.iter().map(move |&i| weight(o, i))).collect();
-            let mut sums = evaluator.sums(rows.len(), evaluator.level(xs[0]))?;
-            evaluator.accumulate(&mut sums, &xs, &weights)?;
-            for (&o, mut sum) in rows.iter().zip(evaluator.finish(sums)?) {
-                let bias = vec![numbers.bias[o]; evaluator.slots()];
-                let bias = evaluator.summand(&bias, evaluator.level(&sum))?;
-                evaluator.add_summand(&mut sum, &bias)?;
-                outputs[o] = Some(sum);
-            }
-        }
-        Ok(outputs.into_iter().flatten().collect())
+    /// Whether all outputs read all inputs, so that sums can be kept in place of inputs.
+    fn is_dense(&self) -> bool {
+        matches!(&self.groups[..], [only] if only.inputs.len() == self.entries.shape().inputs())
+    }
+
+    /// Every input that is read, before those that are first read by a later output.
+    fn order(&self) -> Vec<usize> {
+        let mut by_output: Vec<&Group> = self.groups.iter().collect();
+        by_output.sort_by_key(|group| group.outputs.first().copied());
+        let mut seen = vec![false; self.readers.len()];
+        let first = |&&i: &&usize| !std::mem::replace(&mut seen[i], true);
+        by_output.into_iter().flat_map(|group| &group.inputs).filter(first).copied().collect()
     }
 }
 

@@ -184,6 +184,11 @@ impl Evaluator for Clear {
         Ok(())
     }
 
+    fn add_number(&self, x: &mut ClearCipher, number: f64) -> Result<(), ClearError> {
+        *x = self.note(x.slots.iter().map(|v| v + number).collect(), x.level);
+        Ok(())
+    }
+
     fn linear(
         &self,
         xs: &[ClearCipher],

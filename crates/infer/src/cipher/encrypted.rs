@@ -42,9 +42,13 @@ impl Encrypted {
     }
 
     fn capped(&self, mut x: Ciphertext) -> Ciphertext {
-        let [slots, error] = self.bounds.at(self.level(&x));
-        x.restate(x.magnitude().min(slots), x.error().min(error));
+        self.cap(&mut x);
         x
+    }
+
+    fn cap(&self, x: &mut Ciphertext) {
+        let [slots, error] = self.bounds.at(self.level(x));
+        x.restate(x.magnitude().min(slots), x.error().min(error));
     }
 
     /// An input of a map with this gain, whose outcome keeps within the bounds of the level below.
@@ -118,8 +122,13 @@ impl Evaluator for Encrypted {
 
     fn add_summand(&self, x: &mut Ciphertext, y: &Summand) -> Result<(), SlotsError> {
         self.evaluator.add_plain(x, y)?;
-        let [slots, error] = self.bounds.at(self.level(x));
-        x.restate(x.magnitude().min(slots), x.error().min(error));
+        self.cap(x);
+        Ok(())
+    }
+
+    fn add_number(&self, x: &mut Ciphertext, number: f64) -> Result<(), SlotsError> {
+        self.evaluator.add_number(x, number)?;
+        self.cap(x);
         Ok(())
     }
 

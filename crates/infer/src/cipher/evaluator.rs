@@ -54,6 +54,12 @@ pub trait Evaluator: Encoder {
     /// A summand of another level.
     fn add_summand(&self, x: &mut Self::Cipher, y: &Self::Summand) -> Result<(), Self::Error>;
 
+    /// x += a number in all slots.
+    ///
+    /// # Errors
+    /// A number that does not fit.
+    fn add_number(&self, x: &mut Self::Cipher, number: f64) -> Result<(), Self::Error>;
+
     /// A linear map: `y = sum over giants of rot_giant(sum of rot_baby(xs\[input\]) plain)`, then `y += rot_fold(y)` for
     /// every fold in order, rescaled; one level lower. Rotations of one ciphertext share their decomposition. `gain`
     /// bounds the root of the sum of the squares of the factors that meet in one slot of the outcome: for the bound on

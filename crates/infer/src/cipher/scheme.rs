@@ -107,10 +107,7 @@ impl Scheme {
                 Err(error) => refused = Some(error),
             }
         }
-        let needed = depth;
-        let most = RINGS.map(|(_, cap)| (cap.saturating_sub(3 * WORD) / choices.precision.max(1)) as usize);
-        let most = most.into_iter().max().unwrap_or(0);
-        Err(refused.map_or(SchemeError::Depth { needed, most, precision: choices.precision }, Into::into))
+        Err(refused.map_or_else(|| too_deep(depth, choices.precision), Into::into))
     }
 
     fn with(params: Arc<Params>, program: Program, choices: &Choices) -> Result<Self, SchemeError> {
@@ -201,6 +198,12 @@ impl Scheme {
         hasher.update(&self.input.to_le_bytes());
         *hasher.finalize().as_bytes()
     }
+}
+
+/// The error for a network of this depth.
+pub(super) fn too_deep(needed: usize, precision: u32) -> SchemeError {
+    let most = RINGS.map(|(_, cap)| (cap.saturating_sub(3 * WORD) / precision.max(1)) as usize);
+    SchemeError::Depth { needed, most: most.into_iter().max().unwrap_or(0), precision }
 }
 
 /// What [`PEAKS`] promise for slots of every level, and the errors that there is room for.

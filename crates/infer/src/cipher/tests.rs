@@ -158,7 +158,13 @@ fn a_batch_is_its_inputs_one_by_one() {
         let slots: Vec<f64> = images.iter().map(|image| image[i]).collect();
         clear.encrypt(&slots, batch.depth()).unwrap()
     });
-    let outputs = batch.run(&clear, &numbers, pixels.collect()).unwrap();
+    let mut pixels: Vec<_> = pixels.map(Some).collect();
+    let mut stream = batch.start();
+    for places in batch.order().chunks(7) {
+        let ciphers = places.iter().map(|&i| pixels[i].take().unwrap()).collect();
+        batch.feed(&clear, &numbers, &mut stream, ciphers).unwrap();
+    }
+    let outputs = batch.outputs_of(stream);
     for (k, image) in images.iter().enumerate() {
         for (o, expected) in expected(&shapes, &numbers, image).iter().enumerate() {
             assert!((clear.decrypt(&outputs[o])[k] - expected).abs() < 1e-12);
@@ -184,11 +190,11 @@ fn depth_is_an_error_with_advice() {
     assert!(matches!(error, Err(planner::PlannerError::Layer { layer: 0, .. })));
 }
 
-fn shared_path(path: &str) -> PathBuf {
+pub(super) fn shared_path(path: &str) -> PathBuf {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared")).join(path)
 }
 
-fn asset_path(path: &str) -> PathBuf {
+pub(super) fn asset_path(path: &str) -> PathBuf {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets")).join(path)
 }
 
@@ -202,7 +208,7 @@ fn shared(path: &str) -> Option<Vec<u8>> {
 }
 
 /// Pixels of the first test digits, between 0 and 1, with their labels.
-fn digits(count: usize) -> Option<Vec<(Vec<f32>, usize)>> {
+pub(super) fn digits(count: usize) -> Option<Vec<(Vec<f32>, usize)>> {
     let unpack = |name: &str| {
         let mut bytes = Vec::new();
         flate2::read::GzDecoder::new(&shared(name)?[..]).read_to_end(&mut bytes).ok()?;
@@ -215,7 +221,7 @@ fn digits(count: usize) -> Option<Vec<(Vec<f32>, usize)>> {
     Some(digits.take(count).map(|(pixels, &label)| (image(pixels), usize::from(label))).collect())
 }
 
-fn largest_at(values: impl IntoIterator<Item = f64>) -> usize {
+pub(super) fn largest_at(values: impl IntoIterator<Item = f64>) -> usize {
     let at = values.into_iter().enumerate().max_by(|a, b| a.1.total_cmp(&b.1));
     at.map_or(usize::MAX, |(k, _)| k)
 }
