@@ -1,6 +1,8 @@
-//! A number of bytes on the command line.
+//! A number of bytes, or of bits per second, on the command line.
 
 use std::str::FromStr;
+
+use phineus_net::shaped::LinkProfile;
 
 /// Bytes, written with a decimal unit: `300MB`, `1.5GB`, `64kB`, `8TB`, or a bare number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,9 +25,32 @@ impl FromStr for Size {
     }
 }
 
+/// Bits per second, written as those of a link: `100Mbps`, `2.5Gbps`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Rate(pub(crate) u64);
+
+impl FromStr for Rate {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let link: Result<LinkProfile, _> = format!("{text},0ms").parse();
+        link.map(|link| Self(link.bits_per_second()))
+            .map_err(|_| format!("{text:?} is no rate: write 100Mbps or 2.5Gbps"))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rates_are_those_of_links() {
+        assert_eq!("100Mbps".parse(), Ok(Rate(100_000_000)));
+        assert_eq!("2.5 gbps".parse(), Ok(Rate(2_500_000_000)));
+        for bad in ["", "wan", "100", "-1Mbps", "9999Gbps", "1Mbps,2ms"] {
+            assert!(bad.parse::<Rate>().is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn sizes_have_decimal_units() {

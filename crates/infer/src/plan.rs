@@ -28,6 +28,7 @@ mod offer;
 mod options;
 mod ot;
 mod stack;
+mod work;
 
 use choose::Chooser;
 pub use choose::{Candidate, Explanation};
@@ -38,6 +39,7 @@ pub use offer::{NotOffered, Offer, Wishes};
 pub use options::{Engine, Link, Options, Rounding, Transfers, UnknownName};
 pub use ot::{OtLayer, Polynomial};
 pub use stack::Stack;
+pub use work::Work;
 
 /// Why a model has no private plan.
 #[derive(Debug, Error)]
@@ -374,9 +376,27 @@ impl Plan {
     /// As [`Plan::predicted`], for a session that has oblivious transfers in stock, down and up.
     #[must_use]
     pub fn predicted_with(&self, stock: [usize; 2]) -> Report {
+        self.predicted_in(&self.linear, stock)
+    }
+
+    /// As [`Plan::predicted_with`], for one of the inferences whose linear layers are prepared together.
+    fn predicted_in(&self, linear: &LinearPlan, stock: [usize; 2]) -> Report {
         let mut report = Report::empty(self, "predicted");
-        protocol::predict(self, stock, &mut report);
+        protocol::predict(self, linear, stock, &mut report);
         report
+    }
+
+    /// The mean of what an inference costs in a long session in which the linear layers of several are prepared together:
+    /// as [`Plan::predicted`], the beginning of the session excluded and stocks of transfers filled by all inferences alike.
+    #[must_use]
+    pub fn predicted_mean(&self, linear: &LinearPlan) -> [report::Cost; 2] {
+        let Report { mut offline, online, .. } = self.predicted_in(linear, [usize::MAX / 4; 2]);
+        let transfers = self.nonlinear().map(NonLinear::transfers);
+        let sum = transfers.fold([0; 2], |[a, b], [down, up]| [a + down, b + up]);
+        let [up, down] = self.directions.filling(sum);
+        offline.client_to_server_bytes += up;
+        offline.server_to_client_bytes += down;
+        [offline, online]
     }
 
     /// Every activation with all ways to run it, their exact bytes and what the planner makes of them, over the link of the
@@ -393,6 +413,19 @@ impl Plan {
             }
         }
         Ok(all)
+    }
+
+    /// Seconds of one core that both parties work for one inference whose linear layers are prepared by `linear`, at the
+    /// rates of the machine that they were measured on; the beginning of a session is excluded.
+    #[must_use]
+    pub fn work(&self, linear: &LinearPlan) -> Work {
+        Work::of_plan(self, linear)
+    }
+
+    /// Bytes that the client and the server keep from offline to online, for one inference.
+    #[must_use]
+    pub fn stored_bytes(&self) -> [u64; 2] {
+        crate::exec::material::stored_bytes(self)
     }
 
     /// Bytes and rounds of the keys and base transfers with which a session begins that prepares `linear`.

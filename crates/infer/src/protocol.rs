@@ -14,14 +14,15 @@ use crate::plan::{Directions, LinearPlan, NonLinear, Plan};
 use crate::report::{Cost, Report};
 use script::{Script, Way};
 
-/// Enters the bytes and rounds of every layer of an inference into a report, session set-up excluded; `stock`:
-/// transfers in stock before, down and up.
-pub(crate) fn predict(plan: &Plan, stock: [usize; 2], report: &mut Report) {
-    for (i, layer) in plan.linear().layers().iter().enumerate() {
+/// Enters the bytes and rounds of every layer of an inference into a report, session set-up excluded; `linear`: how the
+/// linear layers of several inferences are prepared together; `stock`: transfers in stock before, down and up.
+pub(crate) fn predict(plan: &Plan, linear: &LinearPlan, stock: [usize; 2], report: &mut Report) {
+    let count = linear.count() as u64;
+    for (i, layer) in linear.layers().iter().enumerate() {
         let traffic = linear_he::predict(plan, layer);
         report.layers[layer.node].offline = Cost {
-            client_to_server_bytes: traffic.sent,
-            server_to_client_bytes: traffic.received,
+            client_to_server_bytes: traffic.sent / count,
+            server_to_client_bytes: traffic.received / count,
             rounds: u64::from(i == 0),
             ..Cost::default()
         };

@@ -21,6 +21,7 @@ pub mod prg;
 pub mod rates;
 pub mod sample;
 pub mod transpose;
+pub mod winograd;
 pub mod wipe;
 pub mod wire;
 pub mod z2k;

@@ -1,4 +1,7 @@
-//! `phineus plan`: how every non-linear layer can be run over a link, what each way costs, and which one is taken.
+//! `phineus plan`: how every non-linear layer can be run over a link, what each way costs, and which one is taken; then the
+//! engines as presets under the limits of a site.
+
+mod presets;
 
 use phineus_infer::plan::{Candidate, Engine, Options, Plan};
 use phineus_infer::report::Cost;
@@ -8,26 +11,38 @@ use crate::compile::{self, Quantisation};
 use crate::failure::Failure;
 use crate::options::PlanFlags;
 use crate::table;
+use presets::SiteFlags;
 
 /// Options of `phineus plan`.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// A zoo name, an ONNX file or a .phn file.
     network: String,
+    /// Print the presets as JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    site: SiteFlags,
     #[command(flatten)]
     plan: PlanFlags,
     #[command(flatten)]
     quantisation: Quantisation,
 }
 
-/// Prints every activation with all its protocols, and the whole network under every engine.
+/// Prints every activation with all its protocols, and the whole network under every preset.
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let model = compile::load(&arguments.network, &[], &arguments.quantisation)?;
+    let comparison = presets::compare(&Public::of(&model), &arguments.plan, &arguments.site);
+    if arguments.json {
+        println!("{}", serde_json::to_string_pretty(&comparison.json())?);
+        return Ok(());
+    }
     // What is explained is the planner's choice, beside all engines.
     let options = Options { engine: Engine::Auto, ..arguments.plan.options(None) };
-    let plan = compile::plan(&model, &options)?;
+    let link = arguments.site.site(&options).link;
+    let plan = compile::plan(&model, &Options { link, ..options })?;
     println!("{}", layers(&plan)?);
-    println!("{}", engines(&model, &options));
+    comparison.print();
     println!("plan digest {}", plan.digest_hex());
     Ok(())
 }
@@ -67,26 +82,6 @@ fn layers(plan: &Plan) -> Result<comfy_table::Table, Failure> {
         }
     }
     Ok(table)
-}
-
-/// The first inference of a session under every engine, to the byte.
-fn engines(model: &phineus_model::fixed::Model, options: &Options) -> comfy_table::Table {
-    let mut table = table::new(&["engine", "offline", "rounds", "online", "rounds", "client keeps"], 1);
-    for engine in Engine::ALL {
-        let options = Options { engine: *engine, ..*options };
-        let row = match Plan::new(Public::of(model), &options) {
-            Ok(plan) => {
-                let report = plan.predicted();
-                let kept: u64 = plan.nonlinear().map(|layer| layer.client_bytes()).sum();
-                let rounds = |cost: &Cost| cost.rounds.to_string();
-                let (offline, online) = (&report.offline, &report.online);
-                [both(offline), rounds(offline), both(online), rounds(online), table::bytes(kept)]
-            }
-            Err(error) => [error.to_string(), String::new(), String::new(), String::new(), String::new()],
-        };
-        table.add_row([engine.to_string()].into_iter().chain(row));
-    }
-    table
 }
 
 fn both(cost: &Cost) -> String {

@@ -39,7 +39,7 @@ pub(crate) fn uniform(
 }
 
 /// Uniform in [0, p), by rejection from words of the length of p: one word of 4 bytes per trial, in order.
-fn fill(prg: &mut Prg, modulus: &Modulus, out: &mut [u32]) {
+pub(super) fn fill(rng: &mut impl Rng, modulus: &Modulus, out: &mut [u32]) {
     const TRIALS: usize = 1024;
     let mask = u32::MAX >> (u32::BITS - modulus.bits());
     let mut bytes = [0; 4 * TRIALS];
@@ -47,7 +47,7 @@ fn fill(prg: &mut Prg, modulus: &Modulus, out: &mut [u32]) {
     while filled < out.len() {
         let missing = &mut out[filled..];
         let trials = missing.len().min(TRIALS);
-        prg.fill_bytes(&mut bytes[..4 * trials]);
+        rng.fill_bytes(&mut bytes[..4 * trials]);
         let mut kept = 0;
         for word in bytes[..4 * trials].as_chunks().0 {
             let candidate = u32::from_le_bytes(*word) & mask;

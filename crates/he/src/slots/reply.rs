@@ -21,6 +21,11 @@
 //! on the weights in ways that a client with its key can compute, is not hidden in the sense of a proof.
 //! What is promised is this number, not more. It covers weights that give the same result; what the result itself says
 //! about the weights no flood hides.
+//!
+//! **Shares.** Instead of a flood, [`Evaluator::share`] adds to every coefficient that is sent one that is uniform modulo q,
+//! and keeps the negative of it, switched to 2^width: the two parties hold additive shares, modulo 2^width, of what the
+//! coefficients are. The client's words are uniform whatever the result and its error are, at every size of the modulus:
+//! the distance is 0, besides RLWE. What a protocol then computes from the shares is all that anybody learns.
 
 use std::fmt;
 use std::sync::Arc;
@@ -103,6 +108,25 @@ impl ReplySpec {
         self.period
     }
 
+    /// Bits of a word.
+    #[must_use]
+    pub fn width(&self) -> u32 {
+        self.width
+    }
+
+    /// log2 of the flood.
+    #[must_use]
+    pub fn log_flood(&self) -> u32 {
+        self.log_flood
+    }
+
+    /// Shares are words of 32 bits at most.
+    pub(super) fn check_share(&self) -> Result<(), SlotsError> {
+        let Self { period, width, .. } = *self;
+        let reason = "shares have at most 32 bits";
+        if width > 32 { Err(SlotsError::Reply { period, width, reason }) } else { Ok(()) }
+    }
+
     /// log2 of the bound on the statistical distance of replies to the same result with errors up to `error`.
     #[must_use]
     pub fn log2_distance(&self, error: f64) -> f64 {
@@ -140,6 +164,51 @@ impl Evaluator {
         spec: &ReplySpec,
         rng: &mut impl CryptoRng,
     ) -> Result<Reply, SlotsError> {
+        let flood = draw_flood(spec, rng);
+        let mut small = Zeroizing::new(vec![0; spec.period]);
+        let cover = |index: usize, out: &mut [u32]| {
+            pointwise::reduce_i64(self.params().plans()[index].modulus(), &flood, &mut small);
+            out.iter_mut().zip(small.iter()).for_each(|(out, &f)| *out = f as u32);
+        };
+        self.covered(result, public, spec, cover, rng)
+    }
+
+    /// A reply that says nothing, and this party's share: modulo 2^width it and the client's ([`SecretKey::share`]) add up
+    /// to the coefficients of `result` times 2^width / q, up to rounding and the error of the result.
+    ///
+    /// # Errors
+    /// As [`Evaluator::reply`]; [`SlotsError::Reply`] for words of more than 32 bits.
+    pub fn share(
+        &self,
+        result: &Ciphertext,
+        public: &PublicKey,
+        spec: &ReplySpec,
+        rng: &mut impl CryptoRng,
+    ) -> Result<(Reply, Zeroizing<Vec<u32>>), SlotsError> {
+        spec.check_share()?;
+        let params = self.params();
+        let basis = public_basis(params);
+        let mut mask = Poly::zero(spec.period, basis.len());
+        for &index in &basis {
+            super::expand::fill(rng, params.plans()[index].modulus(), mask.limb_mut(index));
+        }
+        let cover = |index: usize, out: &mut [u32]| out.copy_from_slice(mask.limb(index));
+        let reply = self.covered(result, public, spec, cover, rng)?;
+        let words = Zeroizing::new(switch(params, &mask, spec.width, 1));
+        mask.erase();
+        let share = words.iter().map(|&w| (w.wrapping_neg() & low_bits(spec.width)) as u32).collect();
+        Ok((reply, Zeroizing::new(share)))
+    }
+
+    /// Steps 1 to 4, with what `cover` writes modulo each prime added to the coefficients that are sent.
+    fn covered(
+        &self,
+        result: &Ciphertext,
+        public: &PublicKey,
+        spec: &ReplySpec,
+        mut cover: impl FnMut(usize, &mut [u32]),
+        rng: &mut impl CryptoRng,
+    ) -> Result<Reply, SlotsError> {
         let params = self.params();
         let [c0, c1] = self.linear_parts(result)?;
         if public.params != *params || spec.params != *params {
@@ -162,7 +231,6 @@ impl Evaluator {
         let errors =
             [draw(&mut |out| centred_binomial(rng, out)), draw(&mut |out| centred_binomial(rng, out))];
         let stride = n / spec.period;
-        let flood = draw_flood(spec, rng);
         let mut halves = [(); 2].map(|()| Poly::any(n, basis.len()));
         let mut values = Zeroizing::new(vec![0; n]);
         let mut residues = Zeroizing::new(vec![0; spec.period]);
@@ -180,10 +248,10 @@ impl Evaluator {
                     *out = modulus.add(*out, modulus.reduce_i64(e.into()));
                 }
             }
-            pointwise::reduce_i64(modulus, &flood, &mut residues);
+            cover(index, &mut residues);
             let body = halves[0].limb_mut(index);
             body.iter_mut().step_by(stride).zip(residues.iter()).for_each(|(out, &f)| {
-                *out = modulus.add(*out, f as u32);
+                *out = modulus.add(*out, f);
             });
         }
         let [body, uniform] = &halves;
@@ -202,6 +270,31 @@ impl SecretKey {
     /// [`SlotsError::Params`] if the specification has other parameters, [`SlotsError::Count`] if the reply has another
     /// shape than the specification.
     pub fn decrypt(&self, reply: &Reply, spec: &ReplySpec) -> Result<Decrypted, SlotsError> {
+        let params = self.params();
+        let phases = self.phases(reply, spec)?;
+        let (n, stride, wrap) = (params.slots(), params.slots() / spec.period, 64 - spec.width);
+        let unit = (params.level(0)?.log2_q - f64::from(spec.width)).exp2() / spec.scale;
+        let mut coefficients = Zeroizing::new(vec![0.0; n]);
+        for (out, &phase) in coefficients.iter_mut().step_by(stride).zip(phases.iter()) {
+            *out = ((phase << wrap) as i64 >> wrap) as f64 * unit;
+        }
+        let mut slots = Zeroizing::new(params.embedding().slots(&coefficients));
+        slots.truncate(spec.period);
+        Ok(Decrypted { slots })
+    }
+
+    /// The client's share of the coefficients of a reply made by [`Evaluator::share`], modulo 2^width.
+    ///
+    /// # Errors
+    /// As [`SecretKey::decrypt`]; [`SlotsError::Reply`] for words of more than 32 bits.
+    pub fn share(&self, reply: &Reply, spec: &ReplySpec) -> Result<Zeroizing<Vec<u32>>, SlotsError> {
+        spec.check_share()?;
+        let low = low_bits(spec.width);
+        Ok(Zeroizing::new(self.phases(reply, spec)?.iter().map(|&phase| (phase & low) as u32).collect()))
+    }
+
+    /// c_0 + c_1 s at the coefficients that were sent, modulo 2^width.
+    fn phases(&self, reply: &Reply, spec: &ReplySpec) -> Result<Zeroizing<Vec<u64>>, SlotsError> {
         let params = self.params();
         if spec.params != *params {
             return Err(SlotsError::Params);
@@ -234,17 +327,8 @@ impl SecretKey {
         let digits = extension.digits(params.plans(), residues.limbs());
         extension.wrapping(params.plans(), &digits, &mut product);
         residues.erase();
-
-        let unit = (params.level(0)?.log2_q - f64::from(spec.width)).exp2() / spec.scale;
-        let mut coefficients = Zeroizing::new(vec![0.0; n]);
-        let places = coefficients.iter_mut().step_by(stride).zip(product.iter().step_by(stride));
-        for ((out, product), body) in places.zip(&reply.body) {
-            let phase = (product.wrapping_add(*body) << wrap) as i64 >> wrap;
-            *out = phase as f64 * unit;
-        }
-        let mut slots = Zeroizing::new(params.embedding().slots(&coefficients));
-        slots.truncate(spec.period);
-        Ok(Decrypted { slots })
+        let sums = product.iter().step_by(stride).zip(&reply.body).map(|(p, body)| p.wrapping_add(*body));
+        Ok(Zeroizing::new(sums.collect()))
     }
 }
 
@@ -253,6 +337,22 @@ impl Decrypted {
     #[must_use]
     pub fn slots(&self) -> &[f64] {
         &self.slots
+    }
+}
+
+impl Params {
+    /// The slots, one period of them, of the element whose `index`-th coefficient of a reply is one and the others zero.
+    /// Who wants values in coefficients makes these combinations of them.
+    #[must_use]
+    pub fn slots_of_coefficient(&self, period: usize, index: usize) -> Vec<f64> {
+        let n = self.slots();
+        let mut coefficients = vec![0.0; n];
+        if let Some(one) = coefficients.iter_mut().step_by(n / period.clamp(1, n)).nth(index) {
+            *one = 1.0;
+        }
+        let mut slots = self.embedding().slots(&coefficients);
+        slots.truncate(period);
+        slots
     }
 }
 
@@ -265,6 +365,11 @@ fn exact_primes(params: &Params) -> (Vec<usize>, f64) {
     primes.truncate(4);
     let log2 = primes.iter().map(bits).sum();
     (primes, log2)
+}
+
+/// The lowest bits of a word.
+fn low_bits(width: u32) -> u64 {
+    u64::MAX >> (64 - width)
 }
 
 /// Uniform integers of [-F/2, F/2); none without a flood.

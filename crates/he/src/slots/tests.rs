@@ -383,3 +383,33 @@ fn results_that_are_not_rescaled() {
     pair.expect(&sum, &zip(&x, &bias, |a, b| 0.5 * a - 0.25 * b), 60.0);
     assert!((sum.scale() / pair.params.result_scale() - 1.0).abs() < 1e-12);
 }
+
+#[test]
+fn shares_of_coefficients_add_up_and_say_nothing_alone() {
+    let mut pair = Pair::new(&literal(12, 1), &[]);
+    let (period, n) = (16, pair.params.slots());
+    let spec = ReplySpec::new(&pair.params, period, 27, 0).unwrap();
+    let wanted: Vec<f64> = (0..period).map(|i| (i as f64 * 0.37).sin() / 16.0).collect();
+    let mut slots = vec![0.0; period];
+    for (i, w) in wanted.iter().enumerate() {
+        let unit = pair.params.slots_of_coefficient(period, i);
+        slots.iter_mut().zip(unit).for_each(|(slot, u)| *slot += w * u);
+    }
+    let values = slots.repeat(n / period);
+    let x = pair.encrypt(&values, 0);
+    let unit = 27_f64.exp2() * pair.params.scale(0).unwrap() / pair.params.level(0).unwrap().log2_q.exp2();
+    let mut seen = Vec::new();
+    for _ in 0..2 {
+        let (reply, ours) = pair.evaluator.share(&x, &pair.public, &spec, &mut pair.rng).unwrap();
+        let theirs = pair.secret.share(&reply, &spec).unwrap();
+        for ((a, b), wanted) in ours.iter().zip(theirs.iter()).zip(&wanted) {
+            let sum = (a.wrapping_add(*b) << 5) as i32 >> 5;
+            assert!((f64::from(sum) / unit - wanted).abs() < 1e-3, "{} {wanted}", f64::from(sum) / unit);
+        }
+        seen.push(theirs.to_vec());
+    }
+    // The same ciphertext, other words.
+    assert!(seen[0].iter().zip(&seen[1]).all(|(a, b)| a != b));
+    let wide = ReplySpec::new(&Params::new(&precise(1)).unwrap(), period, 40, 0).unwrap();
+    assert!(matches!(wide.check_share(), Err(SlotsError::Reply { .. })));
+}

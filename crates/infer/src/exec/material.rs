@@ -157,6 +157,31 @@ impl ServerMaterial {
     }
 }
 
+/// Bytes of both materials of a plan, the client's and the server's.
+pub(crate) fn stored_bytes(plan: &Plan) -> [u64; 2] {
+    let graph = &plan.public().graph;
+    let delta = |garbles: bool| if garbles { Block::BYTES } else { 0 };
+    let client = 32 + 32 + 16 + delta(plan.client_garbled().next().is_some());
+    let client = client + 4 * graph.nodes[graph.output].len() + COST_BYTES * plan.rows();
+    let server = 32 + delta(plan.server_garbled().next().is_some()) + 8 * plan.rows();
+    let layers = plan.nonlinear().map(|layer| match layer {
+        NonLinear::ServerGarbles(layer) => {
+            let decoding = layer.output_bits().div_ceil(8);
+            let revealed = if layer.reveals() { decoding } else { 0 };
+            [layer.evaluator_bits() * Block::BYTES + layer.table_bytes() + revealed, decoding]
+        }
+        NonLinear::Ot(layer) => [layer.client_bytes(), layer.server_bytes()],
+        NonLinear::ClientGarbles(layer) => {
+            let revealed = if layer.reveals() { layer.output_bits().div_ceil(8) } else { 0 };
+            let corrections = layer.correction_bits(layer.instances).div_ceil(8);
+            let kept = 16 + layer.evaluator_bits() * Block::BYTES + layer.table_bytes() + corrections;
+            [revealed, kept]
+        }
+    });
+    let fixed = [client as u64, server as u64];
+    layers.fold(fixed, |[a, b], [client, server]| [a + client as u64, b + server as u64])
+}
+
 impl ClientLayer {
     fn append_to(&self, out: &mut Vec<u8>) {
         match self {

@@ -117,20 +117,31 @@ impl CostModel {
     /// coefficients of the responses, is left out.
     pub(super) fn price(&self, n: usize, amounts: &Amounts) -> f64 {
         let size = n as f64;
+        let up = amounts.inputs as f64 * size * self.request_bits / self.up;
+        let down = amounts.ciphertexts as f64 * size * self.response_bits / self.down;
+        let [client, server] = self.work(n, amounts);
+        up + down + client + server
+    }
+
+    /// Nanoseconds of one core that the client and the server work for the amounts.
+    pub(super) fn work(&self, n: usize, amounts: &Amounts) -> [f64; 2] {
+        let size = n as f64;
         let ntt = self.limbs * self.ntt(n);
-        let request = size * (self.request_bits / self.up + self.sample_ns) + self.request_ntts * ntt;
+        // Either party transforms requests.
+        let request = self.request_ntts / 2.0 * ntt;
         let response = size * self.sample_ns + self.response_ntts * ntt;
-        let ciphertext = size * self.response_bits / self.down + self.decrypt_ntts * ntt;
         let product = 2.0 * self.limbs * self.product_ns * size;
         // limbs^2 transforms of the digits, one more per limb for the leaf.
         let passes = 2.0 * self.limbs * self.limbs + self.switch_passes * self.limbs;
         let switch = (self.limbs + 1.0) * ntt + passes * self.product_ns * size;
-        amounts.inputs as f64 * request
+        let client = amounts.inputs as f64 * (size * self.sample_ns + request)
+            + amounts.ciphertexts as f64 * self.decrypt_ntts * ntt;
+        let server = amounts.inputs as f64 * request
             + amounts.outputs as f64 * response
-            + amounts.ciphertexts as f64 * ciphertext
             + amounts.outputs.saturating_sub(amounts.ciphertexts) as f64 * switch
             + amounts.products as f64 * product
-            + amounts.weight_polys as f64 * ntt * self.weight_ntts
+            + amounts.weight_polys as f64 * ntt * self.weight_ntts;
+        [client, server]
     }
 
     /// The price of the Galois keys of so many levels, per inference.

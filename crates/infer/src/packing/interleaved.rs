@@ -260,6 +260,12 @@ impl Interleaved {
         positions
     }
 
+    /// Nanoseconds of one core that the client and the server work for one use of it.
+    #[must_use]
+    pub fn work(&self, cost: &CostModel) -> [f64; 2] {
+        cost.work(self.degree(), &self.amounts())
+    }
+
     fn amounts(&self) -> Amounts {
         match self.levels {
             0 => self.inner.counts.amounts(self.octets()),

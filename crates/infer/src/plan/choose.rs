@@ -1,8 +1,10 @@
 //! The protocol of every non-linear layer: what the engine says, or what takes least time over the link.
 //!
 //! A candidate's time is that of its bytes on the link, to the byte, of its one-way delays one after the other, and of
-//! the processors at measured rates. The planner takes the least of `online + offline / 8`: an offline second is
-//! spent before anybody waits, but it is spent.
+//! the processors ([`Work`]). The planner takes the least of `online + offline / 8`: an offline second is
+//! spent before anybody waits, but it is spent. The two ways to garble differ in who sends what and who keeps it: the
+//! client garbles where the way up is the faster one; where clients have little room, that is for
+//! [`preset`](crate::preset) to decide.
 //!
 //! Both parties choose alike: from the public graph, in the same arithmetic.
 
@@ -13,7 +15,7 @@ use phineus_model::phn::Public;
 use super::circuits::Circuits;
 use super::options::{Engine, Link, Options};
 use super::ot::OtLayer;
-use super::{Directions, NonLinear, PlanError};
+use super::{Directions, NonLinear, PlanError, Work};
 use crate::protocol;
 use crate::report::Cost;
 
@@ -82,23 +84,18 @@ impl<'p> Chooser<'p> {
 
     /// The layer of an activation.
     pub(super) fn act(&mut self, node: NodeId, act: &Act) -> Result<NonLinear, PlanError> {
-        let by_transfers = match self.options.engine {
-            Engine::Delphi | Engine::ClientGarbler => None,
-            Engine::Ot | Engine::Auto => self.by_transfers(node, act),
-        };
-        match (by_transfers, self.options.engine) {
-            (Some(layer), Engine::Ot) => Ok(layer),
-            (Some(layer), _) => Ok(match self.circuits.act(self.public, node, act) {
-                Ok(garbled) => self.best([NonLinear::ServerGarbles(garbled), layer]),
-                Err(_) => layer,
-            }),
-            (None, engine) => Ok(NonLinear::garbled(self.circuits.act(self.public, node, act)?, engine)),
+        let engine = self.options.engine;
+        if engine == Engine::Auto {
+            let ways = self.ways(node, act)?;
+            // Ties go to the first.
+            let better = |a, b| if self.score(&b) < self.score(&a) { b } else { a };
+            let best = ways.into_iter().reduce(better);
+            return best.ok_or_else(|| super::unsupported("options", "no protocol runs this activation"));
         }
-    }
-
-    fn by_transfers(&self, node: NodeId, act: &Act) -> Option<NonLinear> {
-        let layer = OtLayer::new(&self.public.graph, node, act, self.options.rounding)?;
-        Some(NonLinear::Ot(Box::new(layer)))
+        match self.by_transfers(node, act).filter(|_| engine == Engine::Ot) {
+            Some(layer) => Ok(layer),
+            None => Ok(NonLinear::garbled(self.circuits.act(self.public, node, act)?, engine)),
+        }
     }
 
     /// The layer that reveals which output is the largest.
@@ -106,26 +103,47 @@ impl<'p> Chooser<'p> {
         Ok(NonLinear::garbled(self.circuits.argmax(self.public)?, self.options.engine))
     }
 
-    fn best(&self, layers: [NonLinear; 2]) -> NonLinear {
-        let [a, b] = layers;
-        if self.candidate(&b).score < self.candidate(&a).score { b } else { a }
-    }
-
-    /// All ways to run an activation, whatever the engine; `chosen` is that of the plan.
+    /// All ways to run an activation, whatever the engine; `layer` is that of the plan.
     pub(super) fn explain(&mut self, layer: &NonLinear, act: &Act) -> Result<Explanation, PlanError> {
         let node = layer.node();
-        let mut all = vec![NonLinear::ServerGarbles(self.circuits.act(self.public, node, act)?)];
-        let by_client = NonLinear::garbled(self.circuits.act(self.public, node, act)?, Engine::ClientGarbler);
-        all.extend(Some(by_client).filter(|layer| matches!(layer, NonLinear::ClientGarbles(_))));
-        all.extend(self.by_transfers(node, act));
-        let candidates = all.iter().map(|layer| self.candidate(layer)).collect();
+        let ways = self.ways(node, act)?;
+        let candidates = ways.iter().map(|layer| self.candidate(layer)).collect();
         Ok(Explanation { node, instances: layer.instances(), candidates, chosen: layer.protocol() })
+    }
+
+    /// Garbled by the server, garbled by the client, by oblivious transfer: at least one of them.
+    fn ways(&mut self, node: NodeId, act: &Act) -> Result<Vec<NonLinear>, PlanError> {
+        let mut ways = Vec::new();
+        match self.circuits.act(self.public, node, act) {
+            Ok(circuit) => {
+                let by_client = circuit.circuit.mixes();
+                ways.push(NonLinear::ServerGarbles(circuit));
+                if by_client {
+                    ways.push(NonLinear::ClientGarbles(self.circuits.act(self.public, node, act)?));
+                }
+            }
+            Err(error) => {
+                let layer = self.by_transfers(node, act).ok_or(error)?;
+                return Ok(vec![layer]);
+            }
+        }
+        ways.extend(self.by_transfers(node, act));
+        Ok(ways)
+    }
+
+    fn by_transfers(&self, node: NodeId, act: &Act) -> Option<NonLinear> {
+        let layer = OtLayer::new(&self.public.graph, node, act, self.options.rounding)?;
+        Some(NonLinear::Ot(Box::new(layer)))
+    }
+
+    fn score(&self, layer: &NonLinear) -> f64 {
+        self.candidate(layer).score
     }
 
     fn candidate(&self, layer: &NonLinear) -> Candidate {
         let link = &self.options.link;
         let [offline, online] = protocol::price(layer, &self.directions);
-        let [offline_cpu, online_cpu] = work(layer);
+        let [offline_work, online_work] = Work::of(layer, [&offline.0, &online.0]).of_both();
         let mut candidate = Candidate {
             protocol: layer.protocol(),
             offline: offline.0,
@@ -134,8 +152,8 @@ impl<'p> Chooser<'p> {
             score: 0.0,
         };
         // All layers share the delays of the offline phase.
-        candidate.offline.seconds = over(link, &offline.0, 0) + offline_cpu;
-        candidate.online.seconds = over(link, &online.0, online.1) + online_cpu;
+        candidate.offline.seconds = over(link, &offline.0, 0) + offline_work;
+        candidate.online.seconds = over(link, &online.0, online.1) + online_work;
         candidate.score = candidate.online.seconds + candidate.offline.seconds / 8.0;
         candidate
     }
@@ -146,29 +164,3 @@ fn over(link: &Link, cost: &Cost, delays: u64) -> f64 {
     link.seconds(cost.client_to_server_bytes, cost.server_to_client_bytes, 0)
         + delays as f64 * link.round_trip.as_secs_f64() / 2.0
 }
-
-/// Processor seconds of both parties together, offline and online.
-fn work(layer: &NonLinear) -> [f64; 2] {
-    match layer {
-        NonLinear::ServerGarbles(layer) | NonLinear::ClientGarbles(layer) => {
-            let ands = (layer.circuit.and_count() * layer.instances) as f64;
-            let labels = (layer.circuit.garbler_inputs() * layer.instances) as f64;
-            [ands * GARBLE + layer.evaluator_bits() as f64 * TRANSFER, ands * EVALUATE + labels * LABEL]
-        }
-        NonLinear::Ot(layer) => {
-            let [down, up] = layer.all_transfers();
-            let compared: usize = layer.runs().flat_map(|run| layer.stages(run.len()).map(|(_, n)| n)).sum();
-            [(down + up) as f64 * TRANSFER, compared as f64 * COMPARE]
-        }
-    }
-}
-
-/// Seconds of one core with VAES per AND, garbled and evaluated (`phineus bench activations`).
-const GARBLE: f64 = 11e-9;
-const EVALUATE: f64 = 9.5e-9;
-/// Per label of an input.
-const LABEL: f64 = 2e-9;
-/// Per random transfer, both ends.
-const TRANSFER: f64 = 50e-9;
-/// Per comparison online, both ends.
-const COMPARE: f64 = 0.5e-6;

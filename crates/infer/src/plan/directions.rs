@@ -31,6 +31,29 @@ impl Directions {
     }
 }
 
+impl Directions {
+    /// Bytes up and down that `down` and `up` transfers add to the filling of stocks, on average over many fillings: none
+    /// where transfers are made one extension at a time.
+    pub(super) fn filling(&self, [down, up]: [usize; 2]) -> [u64; 2] {
+        let fill = |engine: Option<Engine>, n: usize| match engine {
+            Some(engine @ Engine::Silent(set)) => {
+                let round = set.round();
+                let (filled, stocked) = (engine.extend_cost(0, round), engine.extend_cost(round, round));
+                let each = |with: u64, without: u64| (with - without) as f64 / round as f64;
+                [
+                    each(filled.receiver_to_sender, stocked.receiver_to_sender),
+                    each(filled.sender_to_receiver, stocked.sender_to_receiver),
+                ]
+                .map(|bytes| (bytes * n as f64) as u64)
+            }
+            _ => [0; 2],
+        };
+        // The receiver of transfers down is the client.
+        let ([a, b], [c, d]) = (fill(self.down, down), fill(self.up, up));
+        [a + d, b + c]
+    }
+}
+
 /// The engine that makes `n` transfers fastest over a link, from the base transfers on. Ties go to the first.
 fn best<const N: usize>(engines: [Engine; N], n: usize, receiver_is_client: bool, link: &Link) -> Engine {
     let seconds = |engine: &Engine| {

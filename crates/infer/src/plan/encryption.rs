@@ -9,7 +9,7 @@ use phineus_he::{Params, ParamsLiteral};
 use phineus_model::phn::Public;
 
 use super::{LinearLayer, Link, PlanError};
-use crate::packing::Interleaved;
+use crate::packing::{CostModel, Interleaved};
 
 mod demand;
 mod search;
@@ -42,6 +42,8 @@ pub struct LinearPlan {
     count: usize,
     layers: Vec<LinearLayer>,
     proof: Proof,
+    /// Whether transformed weights are kept from inference to inference.
+    keeps_weights: bool,
 }
 
 impl LinearPlan {
@@ -75,6 +77,17 @@ impl LinearPlan {
         used
     }
 
+    /// Seconds of one core that the client and the server work for each inference, keys and what is computed once for all
+    /// inferences excluded.
+    pub(crate) fn work(&self, rings: &[Arc<Params>]) -> [f64; 2] {
+        let layers = self.layers.iter().map(|layer| {
+            let cost = CostModel::new(&rings[layer.ring], layer.bits, &Link::LAN);
+            layer.packing.work(&if self.keeps_weights { cost.keeping_weights() } else { cost })
+        });
+        let sum = layers.fold([0.0; 2], |[a, b], [client, server]| [a + client, b + server]);
+        sum.map(|nanoseconds| nanoseconds * 1e-9 / self.count as f64)
+    }
+
     /// Bytes that a party holds for each inference while it makes these layers: the server the requests of one layer and
     /// its masks, the client its shares of all layers.
     pub(super) fn bytes_per_inference(&self, rings: &[Arc<Params>]) -> usize {
@@ -102,13 +115,15 @@ impl LinearPlan {
         let demands = Demand::all(public, count);
         let name = |layer: usize| public.graph.nodes[demands[layer].node].name.clone();
         let search = |keep: bool| Search::new(&demands, ladder, link, keep).run(&name);
-        let mut found = search(count == 1)?;
-        if count == 1 && found.weight_bytes(ladder) > KEPT_WEIGHTS {
+        let mut keeps_weights = count == 1;
+        let mut found = search(keeps_weights)?;
+        if keeps_weights && found.weight_bytes(ladder) > KEPT_WEIGHTS {
+            keeps_weights = false;
             found = search(false)?;
         }
         let Found { rungs, packings, proof } = found;
         let layers = assemble(demands, &rungs, packings, &proof);
-        Ok(Self { count, layers, proof })
+        Ok(Self { count, layers, proof, keeps_weights })
     }
 }
 

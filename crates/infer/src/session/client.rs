@@ -22,6 +22,7 @@ use crate::exec::transfers::Transfers;
 use crate::plan::{LinearPlan, MAX_BULK, Options, Plan, Wishes};
 use crate::protocol::linear_he::ClientKeys;
 use crate::report::{Footprint, Output, Report};
+use crate::schedule::{self, Priority};
 use crate::served::CatalogueError;
 use crate::store::{Lot, PoolId, PrepId, Store};
 
@@ -44,6 +45,7 @@ pub struct Session {
     id: [u8; 32],
     rng: Prg,
     setup: Option<Setup>,
+    priority: Priority,
     over: bool,
 }
 
@@ -84,7 +86,10 @@ impl Session {
     ) -> Result<Self, ProtocolError> {
         let mut rng = Prg::from_generator(rng);
         match Self::agree(&mut channel, request, store, &mut rng).await {
-            Ok((plan, lot, id)) => Ok(Self { channel, plan, lot, id, rng, setup: None, over: false }),
+            Ok((plan, lot, id)) => {
+                let (setup, priority) = (None, Priority::Foreground);
+                Ok(Self { channel, plan, lot, id, rng, setup, priority, over: false })
+            }
             Err(error) => {
                 channel.abort(&error.public()).await;
                 Err(error)
@@ -177,6 +182,12 @@ impl Session {
         })
     }
 
+    /// Says that nobody waits for what is prepared from now on: on both sides it gives way to requests, and to
+    /// preparations that somebody waits for.
+    pub fn set_background(&mut self) {
+        self.priority = Priority::Background;
+    }
+
     /// Everything that has crossed the connection.
     #[must_use]
     pub fn traffic(&self) -> Traffic {
@@ -266,17 +277,16 @@ impl Session {
         let linear = bulk.as_ref().unwrap_or(plan.linear());
         let mut clock = Clock::start(Side::Client, self.channel.traffic());
         let digest = plan.linear_digest(linear);
-        self.channel.send(COMMAND, &Command::Prepare(count as u32, digest)).await?;
+        self.channel.send(COMMAND, &Command::Prepare(count as u32, digest, self.priority)).await?;
         self.set_up(linear).await?;
         // What the session itself costs goes to the last row, the output: every other row is a layer.
         let mut session = clock.lap(self.channel.traffic());
         let Some(setup) = &mut self.setup else { return Err(ProtocolError::Over) };
-        let halves =
-            exec::client::linear(&mut self.channel, &plan, linear, &setup.keys, &mut self.rng).await?;
-        for half in halves {
+        let halves = exec::client::linear(&mut self.channel, &plan, linear, &setup.keys, &mut self.rng);
+        for half in schedule::run(self.priority, halves).await? {
             let transfers = &mut setup.transfers;
-            let mut material =
-                exec::client::nonlinear(&mut self.channel, &plan, half, transfers, &mut self.rng).await?;
+            let material = exec::client::nonlinear(&mut self.channel, &plan, half, transfers, &mut self.rng);
+            let mut material = schedule::run(self.priority, material).await?;
             clock.lap(self.channel.traffic());
             let id = self.channel.recv_bytes(READY, 16).await?;
             session += clock.lap(self.channel.traffic());
@@ -326,6 +336,7 @@ impl Session {
             layer.offline = *cost;
         }
         let mut clock = Clock::start(Side::Client, self.channel.traffic());
+        let _first = schedule::claim(Priority::Online);
         self.channel.send(COMMAND, &Command::Infer(*id.bytes())).await?;
         self.channel.recv_bytes(GO, 0).await?;
         let start = clock.lap(self.channel.traffic());

@@ -9,6 +9,7 @@ use phineus_kernel::wire::{PeerMisbehaved, Wire, check_len};
 use phineus_net::Step;
 
 use crate::plan::{Options, Wishes};
+use crate::schedule::Priority;
 use crate::store::PoolId;
 
 /// Version of the wire protocol. Any change of any message raises it.
@@ -108,8 +109,9 @@ impl Wire for Hello {
 /// What the client may ask for once the plan is agreed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Command {
-    /// Make so many pre-computes, their linear layers together under the plan of this digest.
-    Prepare(u32, [u8; 32]),
+    /// Make so many pre-computes, their linear layers together under the plan of this digest; somebody waits for
+    /// them, or they are for later.
+    Prepare(u32, [u8; 32], Priority),
     /// Run an inference on the pre-compute of this id.
     Infer([u8; 16]),
     /// Nothing more.
@@ -127,8 +129,8 @@ impl Wire for Command {
     fn encode(&self, out: &mut Vec<u8>) {
         let end = out.len() + Self::wire_len(&());
         match self {
-            Self::Prepare(count, digest) => {
-                out.push(1);
+            Self::Prepare(count, digest, priority) => {
+                out.push(if *priority == Priority::Background { 4 } else { 1 });
                 out.extend(count.to_le_bytes());
                 out.extend(digest);
             }
@@ -150,9 +152,10 @@ impl Wire for Command {
         let mut id = [0; 16];
         id.copy_from_slice(&bytes[1..17]);
         match bytes[0] {
-            1 => Ok(Self::Prepare(count, digest)),
+            1 => Ok(Self::Prepare(count, digest, Priority::Foreground)),
             2 if bytes[17..] == [0; 20] => Ok(Self::Infer(id)),
             3 if bytes[1..] == [0; 36] => Ok(Self::Bye),
+            4 => Ok(Self::Prepare(count, digest, Priority::Background)),
             _ => Err(PeerMisbehaved::Invalid { what: Self::NAME, reason: "unknown command" }),
         }
     }
@@ -191,13 +194,18 @@ mod tests {
 
     #[test]
     fn commands_have_one_encoding() {
-        let commands = [Command::Prepare(70_000, [5; 32]), Command::Infer([9; 16]), Command::Bye];
+        let commands = [
+            Command::Prepare(70_000, [5; 32], Priority::Foreground),
+            Command::Prepare(3, [6; 32], Priority::Background),
+            Command::Infer([9; 16]),
+            Command::Bye,
+        ];
         for command in commands {
             let mut bytes = Vec::new();
             command.encode(&mut bytes);
             assert_eq!(Command::decode(&bytes, &()).unwrap(), command);
         }
-        for (fill, len) in [(0, 37), (4, 37), (2, 37), (3, 37), (1, 36), (1, 38)] {
+        for (fill, len) in [(0, 37), (5, 37), (2, 37), (3, 37), (1, 36), (1, 38)] {
             assert!(Command::decode(&vec![fill; len], &()).is_err(), "{fill} {len}");
         }
     }

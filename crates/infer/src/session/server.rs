@@ -22,6 +22,7 @@ use crate::exec::transfers::Transfers;
 use crate::plan::LinearPlan;
 use crate::protocol::linear_he::ServerKeys;
 use crate::report::Footprint;
+use crate::schedule::{self, Priority};
 use crate::served::{Catalogue, Served};
 use crate::store::{Lot, PrepId, Store};
 
@@ -93,7 +94,7 @@ async fn converse(
     loop {
         match channel.recv::<Command>(COMMAND, &()).await? {
             Command::Bye => return Ok(()),
-            Command::Prepare(count, digest) => {
+            Command::Prepare(count, digest, priority) => {
                 store.check_room(&lot, count as usize, 0)?;
                 let bulk = if count == 1 { None } else { Some(plan.bulk(count as usize)?) };
                 let linear = bulk.as_ref().unwrap_or(plan.linear());
@@ -102,18 +103,21 @@ async fn converse(
                     return Err(ProtocolError::PlanDiffers { ours: hex(&own), theirs: hex(&digest) });
                 }
                 let ready = set_up(channel, &served, linear, &session, &mut setup, rng).await?;
-                for half in exec::server::linear(channel, &served, linear, &ready.keys, rng).await? {
+                let halves = exec::server::linear(channel, &served, linear, &ready.keys, rng);
+                for half in schedule::run(priority, halves).await? {
                     let transfers = &mut ready.transfers;
-                    let material = exec::server::nonlinear(channel, &served, half, transfers, rng).await?;
+                    let material = exec::server::nonlinear(channel, &served, half, transfers, rng);
+                    let material = schedule::run(priority, material).await?;
                     let id = PrepId::random(rng);
-                    store.put(&lot, id, &material.into_bytes())?;
+                    compute(|| store.put(&lot, id, &material.into_bytes()))?;
                     channel.send_bytes(READY, id.bytes()).await?;
                     channel.flush().await?;
                     summary.prepared += 1;
                 }
             }
             Command::Infer(id) => {
-                let record = store.take(&lot, PrepId::from_bytes(id))?;
+                let _first = schedule::claim(Priority::Online);
+                let record = compute(|| store.take(&lot, PrepId::from_bytes(id)))?;
                 let stored_bytes = record.len() as u64;
                 let material = ServerMaterial::from_bytes(&record, plan)?;
                 drop(record);
