@@ -1,13 +1,17 @@
-//! Linear layers in the clear, on ring words: `M x` modulo 2^32, whatever ring the words are from.
+//! Linear layers in the clear, on ring words: `M x` modulo 2^l.
 //!
-//! Three ways, by shape: where groups have few outputs, plane by plane without a matrix ([`correlate`]); where kernels
-//! are single pixels that read every pixel, the image itself is the right matrix; otherwise by
-//! [`im2col`](phineus_model::op::im2col). Weights are laid out once per model.
+//! Four ways ([`Way`]): where groups have few outputs, plane by plane without a matrix ([`correlate`]); where kernels
+//! are single pixels that read every pixel, the image itself is the right matrix; 3x3 kernels of stride 1 by Winograd's
+//! minimal filtering ([`winograd`]) where the ring leaves room for it and [`Way::nanoseconds`] says that it pays; otherwise by
+//! [`im2col`](phineus_model::op::im2col). All but Winograd's are exact modulo 2^32 whatever the ring is. The server
+//! chooses alone: shares are the same in every way. Weights are laid out once per model.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use phineus_kernel::correlate::{Tap, correlate};
 use phineus_kernel::gemm;
+use phineus_kernel::winograd::{self, Image, Tile};
 use phineus_model::graph::Conv;
 use phineus_model::op;
 use rayon::prelude::*;
@@ -15,27 +19,127 @@ use rayon::prelude::*;
 /// Outputs per group below which a matrix product would waste most of its rows.
 const FEW: usize = 4;
 
+/// How a layer is multiplied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// One product of matrices per group.
+    Matrix,
+    /// Shifted copies of planes.
+    Planes,
+    /// Transformed tiles.
+    Winograd(Tile),
+}
+
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Matrix => "matrix",
+            Self::Planes => "planes",
+            Self::Winograd(Tile::Two) => "F(2x2,3x3)",
+            Self::Winograd(Tile::Four) => "F(4x4,3x3)",
+        })
+    }
+}
+
+impl Way {
+    /// The ways of a layer whose results are wanted modulo 2^`bits`; the first is that without Winograd's algorithm.
+    #[must_use]
+    pub fn all(conv: &Conv, bits: u32) -> Vec<Self> {
+        let (rows, pixels) = (conv.out_channels / conv.groups, conv.output().iter().product::<usize>());
+        let direct = if rows < FEW && pixels > 1 { Self::Planes } else { Self::Matrix };
+        let fits = conv.kernel == [3, 3]
+            && [conv.stride, conv.dilation] == [[1, 1]; 2]
+            && conv.groups == 1
+            && pixels > 0;
+        let tiles = [Tile::Two, Tile::Four].into_iter().filter(|tile| fits && bits <= tile.most_bits());
+        std::iter::once(direct).chain(tiles.map(Self::Winograd)).collect()
+    }
+
+    /// The quickest of them.
+    #[must_use]
+    pub fn best(conv: &Conv, bits: u32) -> Self {
+        let all = Self::all(conv, bits);
+        let quicker = |a: Self, b: Self| if b.nanoseconds(conv) < a.nanoseconds(conv) { b } else { a };
+        all.into_iter().reduce(quicker).unwrap_or(Self::Matrix)
+    }
+
+    /// Multiplications of a layer.
+    #[must_use]
+    pub fn products(self, conv: &Conv) -> u64 {
+        match self {
+            Self::Winograd(tile) => {
+                (conv.out_channels * conv.in_channels * tiles(conv, tile) * tile.products()) as u64
+            }
+            _ => conv.macs(),
+        }
+    }
+
+    /// About how long a layer takes one core with AVX-512: products, words that are arranged or transformed, and weights
+    /// that come from memory.
+    #[must_use]
+    pub fn nanoseconds(self, conv: &Conv) -> f64 {
+        let products = self.products(conv) as f64;
+        let pixels: usize = conv.output().iter().product();
+        let (arranged, weights) = match self {
+            Self::Planes => return products * PLANES,
+            Self::Matrix => {
+                let columns = conv.groups * conv.weights_per_output() * pixels;
+                (columns as f64 * COLUMN, conv.weight_len() as f64)
+            }
+            Self::Winograd(tile) => {
+                let words = tile.products() * tiles(conv, tile);
+                let transformed = conv.in_channels as f64 * INPUT + conv.out_channels as f64 * OUTPUT;
+                let weights = conv.in_channels * conv.out_channels * tile.products();
+                (words as f64 * transformed, weights as f64)
+            }
+        };
+        products * PRODUCT + arranged + weights * WEIGHT
+    }
+}
+
+/// Tiles of outputs of each channel.
+fn tiles(conv: &Conv, tile: Tile) -> usize {
+    conv.output().iter().map(|side| side.div_ceil(tile.side())).product()
+}
+
+/// Nanoseconds of a product of matrices, per multiplication; of shifted copies, per multiplication; of im2col, per word; of
+/// the transforms of inputs and of outputs, per transformed word; of a weight that is fetched from memory
+/// (`phineus bench NET --layers online`).
+const PRODUCT: f64 = 0.0125;
+const PLANES: f64 = 0.06;
+const COLUMN: f64 = 0.5;
+const INPUT: f64 = 0.35;
+const OUTPUT: f64 = 0.45;
+const WEIGHT: f64 = 0.1;
+
 /// The weights of one layer, ready for its products.
 pub(crate) enum Weights {
     /// One matrix per group.
     Matrix(Vec<gemm::Weights>),
     /// As they came, `[output][channel of the group][row][column]`.
     Planes(Vec<i32>),
+    /// Transformed.
+    Winograd(winograd::Weights),
 }
 
 impl Weights {
-    /// Lays out `[out][in / groups][h][w]`.
-    pub(crate) fn new(conv: &Conv, weights: &[i32]) -> Self {
+    /// Lays out `[out][in / groups][h][w]` for one of [`Way::all`].
+    pub(crate) fn of(way: Way, conv: &Conv, weights: &[i32]) -> Self {
         let (rows, columns) = (conv.out_channels / conv.groups, conv.weights_per_output());
-        let pixels: usize = conv.output().iter().product();
-        if rows < FEW && pixels > 1 {
-            return Self::Planes(weights.to_vec());
+        match way {
+            Way::Planes => Self::Planes(weights.to_vec()),
+            Way::Matrix => {
+                let pack = |group| gemm::Weights::pack(rows, columns, group);
+                Self::Matrix(weights.chunks(rows * columns).map(pack).collect())
+            }
+            Way::Winograd(tile) => {
+                Self::Winograd(winograd::Weights::pack(tile, conv.out_channels, conv.in_channels, weights))
+            }
         }
-        let pack = |group| gemm::Weights::pack(rows, columns, group);
-        Self::Matrix(weights.chunks(rows * columns).map(pack).collect())
     }
 
-    /// `sum += M x` for `x` laid out `[c][h][w]` and `sum` laid out `[out][h][w]`.
+    /// `sum += M x` modulo 2^l for `x` laid out `[c][h][w]` and `sum` laid out `[out][h][w]`; bits from l on become
+    /// arbitrary.
     pub(crate) fn multiply(&self, conv: &Conv, x: &[u32], sum: &mut [u32]) {
         let pixels: usize = conv.output().iter().product();
         let of_group = (conv.out_channels / conv.groups * pixels).max(1);
@@ -49,6 +153,10 @@ impl Weights {
                 groups
                     .zip(weights.par_chunks(conv.out_channels / conv.groups * conv.weights_per_output()))
                     .for_each(|((group, sum), weights)| planes.add_group(group, weights, x, sum));
+            }
+            Self::Winograd(weights) => {
+                let Conv { input: [rows, columns], pads, .. } = *conv;
+                weights.multiply(&Image { rows, columns, pads }, x, sum);
             }
         }
     }
@@ -156,7 +264,7 @@ mod tests {
             let weights: Vec<i32> = (0..conv.weight_len()).map(|i| (word(i) >> 24) as i32 - 128).collect();
             let start: Vec<u32> = (0..conv.output_len()).map(|i| word(i + 7)).collect();
             let mut sum = start.clone();
-            Weights::new(&conv, &weights).multiply(&conv, &x, &mut sum);
+            Weights::of(Way::best(&conv, 32), &conv, &weights).multiply(&conv, &x, &mut sum);
             for (output, (sum, start)) in sum.chunks(pixels).zip(start.chunks(pixels)).enumerate() {
                 let columns = op::im2col::run(&conv, output / outputs, &x);
                 let weights = &weights[output * conv.weights_per_output()..][..conv.weights_per_output()];
@@ -167,5 +275,48 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn every_way_gives_the_same_words_modulo_the_ring() {
+        for (side, inputs, outputs) in [(7, 16, 24), (14, 8, 8), (19, 5, 12)] {
+            let conv =
+                Conv { input: [side; 2], kernel: [3, 3], pads: [1; 4], ..Conv::dense(inputs, outputs) };
+            let x: Vec<u32> =
+                (0..conv.input_len() as u32).map(|i| i.wrapping_mul(2_654_435_761) >> 6).collect();
+            let weights: Vec<i32> = (0..conv.weight_len() as i32).map(|i| i * 89 % 255 - 127).collect();
+            let run = |way: Way| {
+                let mut sum = vec![5; conv.output_len()];
+                Weights::of(way, &conv, &weights).multiply(&conv, &x, &mut sum);
+                sum
+            };
+            for (bits, ways) in [(26, 3), (27, 2), (30, 2), (31, 1)] {
+                let all = Way::all(&conv, bits);
+                assert_eq!(all.len(), ways, "{bits} bits");
+                let mask = u32::MAX >> (32 - bits);
+                let expected = run(all[0]);
+                for &way in &all[1..] {
+                    assert!(
+                        run(way).iter().zip(&expected).all(|(a, b)| (a ^ b) & mask == 0),
+                        "{way}, {bits} bits"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn minimal_filtering_is_taken_where_it_pays() {
+        let conv = |side: usize, channels: usize| Conv {
+            input: [side; 2],
+            kernel: [3, 3],
+            pads: [1; 4],
+            ..Conv::dense(channels, channels)
+        };
+        assert!(matches!(Way::best(&conv(56, 64), 24), Way::Winograd(_)));
+        // Too wide a ring, a stride, one channel: as ever.
+        assert_eq!(Way::best(&conv(56, 64), 31), Way::Matrix);
+        assert_eq!(Way::best(&Conv { stride: [2, 2], ..conv(56, 64) }, 24), Way::Matrix);
+        assert_eq!(Way::best(&conv(56, 1), 24), Way::Planes);
     }
 }

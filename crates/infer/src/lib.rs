@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod cipher;
-mod clear;
+pub mod clear;
 mod clock;
 mod compute;
 mod error;

@@ -18,6 +18,7 @@ use rand::CryptoRng;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use crate::clear::{self, Way};
 use crate::masks::Seed;
 use crate::plan::{LinearLayer, LinearPlan, Plan};
 use crate::protocol::linear_he::{self, ClientKeys, ServerKeys};
@@ -137,17 +138,42 @@ pub async fn server(
     Ok(run)
 }
 
-/// The online halves of all layers on random shares: seconds per layer.
+/// A layer's products in the clear in one way.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct WayRun {
+    /// How.
+    pub way: Way,
+    /// Wall time.
+    pub seconds: f64,
+    /// Whether the words are those of the first way, modulo the ring.
+    pub equal: bool,
+}
+
+/// The online halves of all linear layers on random shares, each in all ways: medians of `runs`.
 #[must_use]
-pub fn online(served: &Served, rng: &mut impl CryptoRng) -> Vec<f64> {
-    let seed = Seed::random(rng);
+pub fn online(served: &Served, runs: usize, rng: &mut impl CryptoRng) -> Vec<Vec<WayRun>> {
     let layers = served.plan().linear().layers();
     let one = |layer: &LinearLayer| {
         let mut words = vec![0; layer.conv.input_len()];
         Prg::from_generator(rng).fill_u32(layer.bits, &mut words);
-        let start = Instant::now();
-        std::hint::black_box(linear_he::online(served, layer, &seed, &words));
-        start.elapsed().as_secs_f64()
+        let mask = u32::MAX >> (32 - layer.bits);
+        let mut first: Option<Vec<u32>> = None;
+        let in_way = |way: Way| {
+            let weights = clear::Weights::of(way, &layer.conv, served.weights(layer));
+            let mut sum = vec![0; layer.conv.output_len()];
+            let mut times = Vec::new();
+            for _ in 0..runs.max(1) {
+                sum.fill(0);
+                let start = Instant::now();
+                weights.multiply(&layer.conv, &words, &mut sum);
+                times.push(start.elapsed().as_secs_f64());
+            }
+            times.sort_by(f64::total_cmp);
+            sum.iter_mut().for_each(|word| *word &= mask);
+            let equal = *first.get_or_insert_with(|| sum.clone()) == sum;
+            WayRun { way, seconds: times[times.len() / 2], equal }
+        };
+        Way::all(&layer.conv, layer.bits).into_iter().map(in_way).collect()
     };
     layers.iter().map(one).collect()
 }

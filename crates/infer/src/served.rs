@@ -9,7 +9,7 @@ use phineus_model::phn::Public;
 use rayon::prelude::*;
 use thiserror::Error;
 
-use crate::clear;
+use crate::clear::{self, Way};
 use crate::plan::{LinearLayer, NotOffered, Offer, Options, Plan, PlanError, Wishes};
 use crate::protocol::linear_he;
 
@@ -33,12 +33,9 @@ impl Served {
     pub fn new(model: Model, options: &Options, cache_bytes: usize) -> Result<Self, PlanError> {
         model.validate()?;
         let plan = Arc::new(Plan::new(Public::of(&model), options)?);
-        let layers = plan.linear().layers();
-        let pack =
-            |layer: &LinearLayer| clear::Weights::new(&layer.conv, &model.weights[layer.weights].weights);
-        let packed = layers.iter().map(pack).collect();
+        let packed = Arc::new(pack(&model, &plan));
         let transformed = Arc::new(transform(&model, &plan, cache_bytes));
-        Ok(Self { model: Arc::new(model), plan, packed: Arc::new(packed), transformed, cache_bytes })
+        Ok(Self { model: Arc::new(model), plan, packed, transformed, cache_bytes })
     }
 
     /// The same model under the plan of other options; what does not depend on them is shared.
@@ -51,7 +48,10 @@ impl Served {
         let same = plan.linear_digest(plan.linear()) == self.plan.linear_digest(self.plan.linear());
         let transformed =
             if same { self.transformed.clone() } else { Arc::new(transform(model, &plan, *cache_bytes)) };
-        let (model, packed) = (model.clone(), packed.clone());
+        // Another engine's rings may be wider than those that the weights are laid out for.
+        let packed =
+            if ways(&plan).eq(ways(&self.plan)) { packed.clone() } else { Arc::new(pack(model, &plan)) };
+        let model = model.clone();
         Ok(Self { model, plan, packed, transformed, cache_bytes: *cache_bytes })
     }
 
@@ -90,6 +90,19 @@ impl Served {
         // The packings of single inferences are kept; a stack transforms each polynomial once anyway.
         self.transformed[layer.index].get(index).filter(|_| layer.stack.count() == 1)
     }
+}
+
+/// How the linear layers of a plan are multiplied in the clear.
+fn ways(plan: &Plan) -> impl Iterator<Item = Way> {
+    plan.linear().layers().iter().map(|layer| Way::best(&layer.conv, layer.bits))
+}
+
+/// The weights of all linear layers, laid out for the ways of a plan.
+fn pack(model: &Model, plan: &Plan) -> Vec<clear::Weights> {
+    let layers = plan.linear().layers().iter().zip(ways(plan));
+    layers
+        .map(|(layer, way)| clear::Weights::of(way, &layer.conv, &model.weights[layer.weights].weights))
+        .collect()
 }
 
 fn transform(model: &Model, plan: &Plan, cache_bytes: usize) -> Vec<Vec<Poly<Eval>>> {
