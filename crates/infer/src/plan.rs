@@ -27,6 +27,7 @@ mod nonlinear;
 mod offer;
 mod options;
 mod ot;
+mod product;
 mod stack;
 mod work;
 
@@ -38,6 +39,7 @@ pub use nonlinear::{GarbledLayer, NonLinear};
 pub use offer::{NotOffered, Offer, Wishes};
 pub use options::{Engine, Link, Options, Rounding, Transfers, UnknownName};
 pub use ot::{OtLayer, Polynomial};
+pub use product::ProductLayer;
 pub use stack::Stack;
 pub use work::Work;
 
@@ -181,7 +183,7 @@ impl Plan {
         for (node, this) in graph.nodes.iter().enumerate() {
             early[node] = match &this.op {
                 Op::Linear { .. } => false,
-                Op::Input | Op::Act(_) => true,
+                Op::Input | Op::Act(_) | Op::Product => true,
                 _ => this.inputs.iter().all(|i| early[*i]),
             };
             choices.push(match &this.op {
@@ -191,7 +193,7 @@ impl Plan {
                     return Err(unsupported(&this.name, "a linear layer directly behind another one"));
                 }
                 Op::Act(act) => Choice::NonLinear(chooser.act(node, act)?),
-                Op::Product => return Err(unsupported(&this.name, "a product of two values")),
+                Op::Product => Choice::NonLinear(NonLinear::Product(ProductLayer::new(graph, node)?)),
                 _ => Choice::Local,
             });
         }
@@ -291,6 +293,11 @@ impl Plan {
     pub(crate) fn by_transfers(&self) -> impl Iterator<Item = &OtLayer> {
         self.nonlinear()
             .filter_map(|layer| if let NonLinear::Ot(layer) = layer { Some(&**layer) } else { None })
+    }
+
+    /// Products of two values.
+    pub(crate) fn products(&self) -> impl Iterator<Item = &ProductLayer> {
+        self.nonlinear().filter_map(|l| if let NonLinear::Product(layer) = l { Some(layer) } else { None })
     }
 
     /// Those that the client garbles.
@@ -491,10 +498,11 @@ pub fn op_name(op: &Op) -> &'static str {
     }
 }
 
-/// Values that an activation reads, window by window; 0 for any other node.
+/// Values that an activation or a product reads, window by window; 0 for any other node.
 fn places(node: &Node<Op>) -> u64 {
     match &node.op {
         Op::Act(act) => (node.len() * act.max_pool.map_or(1, |w| w.kernel[0] * w.kernel[1])) as u64,
+        Op::Product => 2 * node.len() as u64,
         _ => 0,
     }
 }

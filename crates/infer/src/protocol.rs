@@ -3,6 +3,7 @@
 pub(crate) mod act_cg;
 pub(crate) mod act_gc;
 pub(crate) mod act_ot;
+pub(crate) mod act_product;
 pub(crate) mod act_square;
 pub(crate) mod linear_he;
 pub(crate) mod script;
@@ -34,6 +35,10 @@ pub(crate) fn predict(plan: &Plan, linear: &LinearPlan, stock: [usize; 2], repor
     }
     let layers: Vec<_> = plan.by_transfers().collect();
     for (layer, cost) in layers.iter().zip(act_ot::predict_offline(&layers, &mut script)) {
+        report.layers[layer.node].offline += cost;
+    }
+    let layers: Vec<_> = plan.products().collect();
+    for (layer, cost) in layers.iter().zip(act_product::predict_offline(&layers, &mut script)) {
         report.layers[layer.node].offline += cost;
     }
     let layers: Vec<_> = plan.client_garbled().collect();
@@ -76,6 +81,7 @@ pub(crate) fn price(layer: &NonLinear, directions: &Directions) -> [(Cost, u64);
         NonLinear::ServerGarbles(layer) => act_gc::predict_offline(&[layer], &mut offline),
         NonLinear::Ot(layer) => act_ot::predict_offline(&[&**layer], &mut offline),
         NonLinear::ClientGarbles(layer) => act_cg::predict_offline(&[layer], &mut offline),
+        NonLinear::Product(layer) => act_product::predict_offline(&[layer], &mut offline),
     };
     let mut online = script().behind_a_message();
     predict_nonlinear(layer, &mut online);
@@ -87,6 +93,7 @@ fn predict_nonlinear(layer: &NonLinear, script: &mut Script) {
         NonLinear::ServerGarbles(layer) => act_gc::predict_online(layer, script),
         NonLinear::Ot(layer) => act_ot::predict_online(layer, script),
         NonLinear::ClientGarbles(layer) => act_cg::predict_online(layer, script),
+        NonLinear::Product(layer) => act_product::predict_online(layer, script),
     }
 }
 

@@ -6,7 +6,7 @@
 //! * [`gc`]: half-gates garbling under the same [`Delta`]. `K` is the label of 0 of an evaluator's input wire and
 //!   `K + c Delta` its label of `c`: outputs of the transfer *are* wire labels.
 //! * [`compare`]: rectifiers with rescale on additive shares, by random OT ([`rot`]) made offline.
-//! * [`square`]: polynomials of degree two on additive shares, likewise.
+//! * [`square`]: polynomials of degree two on additive shares, likewise; [`product`]: of two values.
 #![forbid(unsafe_code)]
 
 mod bits;
@@ -15,6 +15,7 @@ mod delta;
 pub mod gc;
 mod kept;
 pub mod ot;
+pub mod product;
 pub mod rot;
 pub mod square;
 #[cfg(test)]

@@ -6,12 +6,11 @@
 //!
 //! Method: `p(y + c) = p(y) + (c2 c + c1) c + 2 c2 y c`, where each party alone has all but the last product, of which
 //! `m = w - 1 - t` bits count if `2^t` is the largest power of two in `c2`. Offline the parties share `a c` for a random
-//! `a` of the server: Gilboa, *Two party RSA key generation*, CRYPTO 1999, section 4.1, on random OTs with the bits of
-//! `c` as choices, the strings of bit `i` cut to the `m - i` bits that count. Online `y c = (y - a) c + a c`.
+//! `a` of the server (module `cross`). Online `y c = (y - a) c + a c`.
 //!
 //! Offline:
-//! 1. client -> server: random OTs with the bits of `c`, lowest first. The difference of the first strings is `a`.
-//! 2. server -> client: for every further bit, what makes `a` the difference of its strings.
+//! 1. client -> server: random OTs with the bits of `c`.
+//! 2. server -> client: their corrections.
 //!
 //! Online:
 //! 3. server -> client: `d = y - a` modulo `2^m`.
@@ -33,13 +32,15 @@ use phineus_net::{Channel, FRAME_HEADER, Role, Step};
 use zeroize::Zeroizing;
 
 use crate::compare::CompareError;
-use crate::compare::planes::{column, lanes};
+use crate::compare::planes::lanes;
 use crate::compare::relu::{Cost, Hop, Traffic};
 use crate::rot;
 use crate::rot::columns::{Down, Up};
 
+pub(crate) mod cross;
 mod material;
 
+use cross::{Cross, Sent};
 pub use material::{ClientMaterial, ServerMaterial};
 
 const CORRECTIONS: Step = Step::new("square.corrections");
@@ -63,8 +64,8 @@ pub struct SquareSpec {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Square {
     spec: SquareSpec,
-    /// `m`: bits of the product of the two shares that count.
-    cross_bits: u32,
+    /// Products of the two shares, modulo `2^m`.
+    cross: Cross,
     in_bits: u32,
 }
 
@@ -80,7 +81,7 @@ impl Square {
         }
         let cross_bits = (w - 1).saturating_sub(spec.c2.trailing_zeros());
         let linear_bits = w.saturating_sub(spec.c1.trailing_zeros());
-        Ok(Self { spec, cross_bits, in_bits: cross_bits.max(linear_bits).max(1) })
+        Ok(Self { spec, cross: Cross { bits: cross_bits }, in_bits: cross_bits.max(linear_bits).max(1) })
     }
 
     /// The parameters.
@@ -99,11 +100,6 @@ impl Square {
         u32::MAX >> (32 - self.spec.out_bits)
     }
 
-    /// `2^m - 1`.
-    fn cross_mask(&self) -> u32 {
-        ((1_u64 << self.cross_bits) - 1) as u32
-    }
-
     /// `(c2 x + c1) x`.
     fn without_constant(&self, x: u32) -> u32 {
         (self.spec.c2 as u32).wrapping_mul(x).wrapping_add(self.spec.c1 as u32).wrapping_mul(x)
@@ -114,19 +110,9 @@ impl Square {
         (self.spec.c2 as u32).wrapping_mul(product).wrapping_shl(1)
     }
 
-    /// Bits of the corrections for every bit of `c` but the lowest: bit and width.
-    fn corrections(&self) -> impl Iterator<Item = (u32, u32)> + use<> {
-        let m = self.cross_bits;
-        (1..m).map(move |i| (i, m - i))
-    }
-
-    fn correction_bytes(&self, n: usize) -> usize {
-        self.corrections().map(|(_, bits)| packed_len(n, bits)).sum()
-    }
-
     /// Bytes of `d` for `n` elements.
     fn difference_bytes(&self, n: usize) -> usize {
-        packed_len(n, self.cross_bits)
+        packed_len(n, self.cross.bits)
     }
 }
 
@@ -134,11 +120,11 @@ impl Square {
 #[must_use]
 pub fn cost(square: &Square, n: usize) -> Cost {
     let frame = FRAME_HEADER as u64;
-    let crosses = u64::from(square.cross_bits > 0);
+    let crosses = u64::from(square.cross.bits > 0);
     let message = |bytes: usize| bytes as u64 + frame;
     Cost {
         offline: Traffic {
-            server_to_client: crosses * message(square.correction_bytes(n)),
+            server_to_client: crosses * message(square.cross.correction_bytes(n)),
             client_to_server: rot::columns::bytes(extensions(square, n)),
             hops: 2 * crosses,
         },
@@ -147,7 +133,7 @@ pub fn cost(square: &Square, n: usize) -> Cost {
             client_to_server: message(packed_len(n, square.spec.out_bits)),
             hops: crosses + 1,
         },
-        server_ots: square.cross_bits as usize,
+        server_ots: square.cross.bits as usize,
         client_ots: 0,
     }
 }
@@ -155,19 +141,19 @@ pub fn cost(square: &Square, n: usize) -> Cost {
 /// Sizes of the extensions in their order, all of random OTs that the server sends.
 #[must_use]
 pub fn extensions(square: &Square, n: usize) -> Vec<usize> {
-    rot::columns::extensions(square.cross_bits as usize, n)
+    rot::columns::extensions(square.cross.bits as usize, n)
 }
 
 /// Payload of the server's message offline, if there is one.
 #[must_use]
 pub fn offline_bytes(square: &Square, n: usize) -> Option<usize> {
-    (square.cross_bits > 0).then(|| square.correction_bytes(n))
+    (square.cross.bits > 0).then(|| square.cross.correction_bytes(n))
 }
 
 /// The messages of the online phase of `n` elements, in their order.
 #[must_use]
 pub fn hops(square: &Square, n: usize) -> Vec<Hop> {
-    let difference = (square.cross_bits > 0).then(|| Hop::ToClient(square.difference_bytes(n)));
+    let difference = (square.cross.bits > 0).then(|| Hop::ToClient(square.difference_bytes(n)));
     let result = Hop::ToServer(packed_len(n, square.spec.out_bits));
     difference.into_iter().chain([result]).collect()
 }
@@ -196,30 +182,10 @@ pub async fn begin_server<R: Role>(
     n: usize,
     send: &mut rot::Sender<R>,
 ) -> Result<ServerPending, CompareError> {
-    let mask = square.cross_mask();
-    let mut factor = Zeroizing::new(vec![0; n]);
-    let mut share = Zeroizing::new(vec![0_u32; n]);
-    let mut corrections = Vec::with_capacity(square.correction_bytes(n));
-    // 1. Strings of the lowest bit, then of every further one.
-    let mut sent = Down::new(channel, send, square.cross_bits as usize, lanes(n));
-    if square.cross_bits > 0 {
-        for ((a, s), m) in factor.iter_mut().zip(share.iter_mut()).zip(sent.next().await?) {
-            let [m0, m1] = m.map(|m| m as u32);
-            *a = m1.wrapping_sub(m0) & mask;
-            *s = m0.wrapping_neg();
-        }
-    }
-    for (i, bits) in square.corrections() {
-        let strings = sent.next().await?;
-        let mut column = Vec::with_capacity(n);
-        for ((a, s), m) in factor.iter().zip(share.iter_mut()).zip(strings) {
-            let [m0, m1] = m.map(|m| m as u32);
-            column.push(m0.wrapping_add(*a).wrapping_sub(m1) & (u32::MAX >> (32 - bits)));
-            *s = s.wrapping_sub(m0 << i);
-        }
-        pack(&column, bits, &mut corrections);
-    }
-    share.iter_mut().for_each(|s| *s &= mask);
+    // 1. Strings.
+    let mut corrections = Vec::with_capacity(square.cross.correction_bytes(n));
+    let mut columns = Down::new(channel, send, square.cross.bits as usize, lanes(n));
+    let Sent { factor, share } = square.cross.send(&mut columns, n, &mut corrections).await?;
     Ok(ServerPending { material: ServerMaterial { factor, share }, corrections })
 }
 
@@ -233,7 +199,7 @@ pub async fn finish_server<R: Role>(
     pending: ServerPending,
 ) -> Result<ServerMaterial, CompareError> {
     // 2. Corrections.
-    if square.cross_bits > 0 {
+    if square.cross.bits > 0 {
         channel.send_bytes(CORRECTIONS, &pending.corrections).await?;
         channel.flush().await?;
     }
@@ -250,14 +216,11 @@ pub async fn begin_client<R: Role>(
     c: &[u32],
     receive: &mut rot::Receiver<R>,
 ) -> Result<ClientPending, CompareError> {
-    // 1. Strings, lowest bit first.
+    // 1. Strings.
     let mut share = Zeroizing::new(vec![0_u32; c.len()]);
-    let choices: Zeroizing<Vec<_>> = Zeroizing::new((0..square.cross_bits).map(|i| column(c, i)).collect());
-    let mut received = Up::new(channel, receive, &choices, lanes(c.len()));
-    for i in 0..square.cross_bits {
-        let strings = received.next().await?;
-        share.iter_mut().zip(strings).for_each(|(s, m)| *s = s.wrapping_add((*m as u32) << i));
-    }
+    let choices: Zeroizing<Vec<_>> = Zeroizing::new(square.cross.choices(c).collect());
+    let mut columns = Up::new(channel, receive, &choices, lanes(c.len()));
+    square.cross.receive(&mut columns, &mut share).await?;
     Ok(ClientPending { c: Zeroizing::new(c.to_vec()), share })
 }
 
@@ -272,20 +235,10 @@ pub async fn finish_client<R: Role>(
 ) -> Result<ClientMaterial, CompareError> {
     let ClientPending { c, mut share } = pending;
     // 2. Corrections.
-    if square.cross_bits > 0 {
-        let bytes = channel.recv_bytes(CORRECTIONS, square.correction_bytes(c.len())).await?;
-        check_len(CORRECTIONS.name(), &bytes, square.correction_bytes(c.len()))?;
-        let mut rest = &bytes[..];
-        for (i, bits) in square.corrections() {
-            let (head, tail) = rest.split_at(packed_len(c.len(), bits));
-            rest = tail;
-            let corrections: Vec<u32> = unpack(CORRECTIONS.name(), head, c.len(), bits)?;
-            for ((s, c), correction) in share.iter_mut().zip(c.iter()).zip(corrections) {
-                let chosen = (c >> i & 1).wrapping_neg() & correction;
-                *s = s.wrapping_add(chosen << i);
-            }
-        }
-        share.iter_mut().for_each(|s| *s &= square.cross_mask());
+    if square.cross.bits > 0 {
+        let bytes = channel.recv_bytes(CORRECTIONS, square.cross.correction_bytes(c.len())).await?;
+        check_len(CORRECTIONS.name(), &bytes, square.cross.correction_bytes(c.len()))?;
+        square.cross.correct(CORRECTIONS.name(), &c, &mut share, &bytes)?;
     }
     Ok(ClientMaterial { share })
 }
@@ -304,12 +257,12 @@ pub async fn online_server<R: Role>(
     CompareError::check_len("server's share", n, y.len())?;
     let ServerMaterial { factor, share } = material;
     // 3. y - a.
-    if square.cross_bits > 0 {
-        let mask = square.cross_mask();
+    if square.cross.bits > 0 {
+        let mask = square.cross.mask();
         let difference: Vec<u32> =
             y.iter().zip(factor.iter()).map(|(y, a)| y.wrapping_sub(*a) & mask).collect();
         let mut message = Vec::new();
-        pack(&difference, square.cross_bits, &mut message);
+        pack(&difference, square.cross.bits, &mut message);
         channel.send_bytes(DIFFERENCE, &message).await?;
         channel.flush().await?;
     }
@@ -341,9 +294,9 @@ pub async fn online_client<R: Role>(
     CompareError::check_len("client's mask", n, r.len())?;
     let ClientMaterial { share } = material;
     // 3. y - a.
-    let difference: Vec<u32> = if square.cross_bits > 0 {
+    let difference: Vec<u32> = if square.cross.bits > 0 {
         let bytes = channel.recv_bytes(DIFFERENCE, square.difference_bytes(n)).await?;
-        unpack(DIFFERENCE.name(), &bytes, n, square.cross_bits)?
+        unpack(DIFFERENCE.name(), &bytes, n, square.cross.bits)?
     } else {
         vec![0; n]
     };

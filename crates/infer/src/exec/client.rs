@@ -12,7 +12,7 @@ use crate::local;
 use crate::masks::Seed;
 use crate::plan::{Choice, LinearLayer, LinearPlan, NonLinear, Plan};
 use crate::protocol::linear_he::ClientKeys;
-use crate::protocol::{act_cg, act_gc, act_ot, linear_he};
+use crate::protocol::{act_cg, act_gc, act_ot, act_product, linear_he};
 use crate::report::Cost;
 
 /// The masked input.
@@ -129,7 +129,18 @@ pub(crate) async fn nonlinear(
             records.push(record);
         }
     }
-    // 6. What the client garbles.
+    // 6. Products of two values.
+    let layers: Vec<_> = plan.products().collect();
+    let mut products = Vec::new();
+    if !layers.is_empty() {
+        let inputs: Vec<_> = layers.iter().map(|layer| layer.inputs.map(share)).collect();
+        let prepared = act_product::prepare_client(channel, &layers, &inputs, transfers.receive()?).await?;
+        for (layer, (record, cost)) in layers.iter().zip(prepared) {
+            costs[layer.node] += cost;
+            products.push(record);
+        }
+    }
+    // 7. What the client garbles.
     let layers: Vec<_> = plan.client_garbled().collect();
     let (mut decodings, mut delta) = (Vec::new(), None);
     if !layers.is_empty() {
@@ -143,11 +154,12 @@ pub(crate) async fn nonlinear(
             decodings.push(decoding);
         }
     }
-    let (mut garbled, mut records, mut decodings) =
-        (garbled.into_iter(), records.into_iter(), decodings.into_iter());
+    let (mut garbled, mut records) = (garbled.into_iter(), records.into_iter());
+    let (mut products, mut decodings) = (products.into_iter(), decodings.into_iter());
     let layers = plan.nonlinear().map(|layer| match layer {
         NonLinear::ServerGarbles(_) => garbled.next().map(ClientLayer::Evaluator),
         NonLinear::Ot(_) => records.next().map(ClientLayer::Ot),
+        NonLinear::Product(_) => products.next().map(ClientLayer::Ot),
         NonLinear::ClientGarbles(_) => decodings.next().map(ClientLayer::Garbler),
     });
     let layers = layers.collect::<Option<_>>().ok_or(ProtocolError::Material)?;
@@ -236,6 +248,11 @@ async fn nonlinear_online(
         (NonLinear::Ot(layer), ClientLayer::Ot(record)) => {
             let mask = Zeroizing::new(all.seed.mask(layer.node, layer.mask_bits, layer.instances));
             act_ot::client(channel, layer, record, &all.seed, &mask).await?;
+            Ok(Vec::new())
+        }
+        (NonLinear::Product(layer), ClientLayer::Ot(record)) => {
+            let mask = Zeroizing::new(all.seed.mask(layer.node, layer.product.bits(), layer.instances));
+            act_product::client(channel, layer, record, &mask).await?;
             Ok(Vec::new())
         }
         (NonLinear::ClientGarbles(layer), ClientLayer::Garbler(decoding)) => {

@@ -171,6 +171,7 @@ pub(crate) fn stored_bytes(plan: &Plan) -> [u64; 2] {
             [layer.evaluator_bits() * Block::BYTES + layer.table_bytes() + revealed, decoding]
         }
         NonLinear::Ot(layer) => [layer.client_bytes(), layer.server_bytes()],
+        NonLinear::Product(layer) => [layer.client_bytes(), layer.server_bytes()],
         NonLinear::ClientGarbles(layer) => {
             let revealed = if layer.reveals() { layer.output_bits().div_ceil(8) } else { 0 };
             let corrections = layer.correction_bits(layer.instances).div_ceil(8);
@@ -206,6 +207,10 @@ impl ClientLayer {
         }
     }
 
+    fn correlations(reader: &mut Reader<'_>, bytes: usize) -> Result<Self, ProtocolError> {
+        Ok(Self::Ot(Zeroizing::new(reader.take(bytes)?.to_vec())))
+    }
+
     fn read(reader: &mut Reader<'_>, layer: &NonLinear) -> Result<Self, ProtocolError> {
         match layer {
             NonLinear::ServerGarbles(layer) => {
@@ -219,7 +224,8 @@ impl ClientLayer {
                 let decoding = layer.reveals().then(|| reader.bits(layer.output_bits()));
                 Ok(Self::Garbler(decoding.transpose()?))
             }
-            NonLinear::Ot(layer) => Ok(Self::Ot(Zeroizing::new(reader.take(layer.client_bytes())?.to_vec()))),
+            NonLinear::Ot(layer) => Self::correlations(reader, layer.client_bytes()),
+            NonLinear::Product(layer) => Self::correlations(reader, layer.client_bytes()),
         }
     }
 }
@@ -249,10 +255,15 @@ impl ServerLayer {
         }
     }
 
+    fn correlations(reader: &mut Reader<'_>, bytes: usize) -> Result<Self, ProtocolError> {
+        Ok(Self::Ot(Zeroizing::new(reader.take(bytes)?.to_vec())))
+    }
+
     fn read(reader: &mut Reader<'_>, layer: &NonLinear) -> Result<Self, ProtocolError> {
         match layer {
             NonLinear::ServerGarbles(layer) => Ok(Self::Garbler(reader.bits(layer.output_bits())?)),
-            NonLinear::Ot(layer) => Ok(Self::Ot(Zeroizing::new(reader.take(layer.server_bytes())?.to_vec()))),
+            NonLinear::Ot(layer) => Self::correlations(reader, layer.server_bytes()),
+            NonLinear::Product(layer) => Self::correlations(reader, layer.server_bytes()),
             NonLinear::ClientGarbles(layer) => {
                 let tweak = u128::from_le_bytes(reader.array()?);
                 let labels = reader.take(layer.evaluator_bits() * Block::BYTES)?;

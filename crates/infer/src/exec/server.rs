@@ -14,7 +14,7 @@ use crate::local;
 use crate::masks::Seed;
 use crate::plan::{Choice, LinearPlan, NonLinear};
 use crate::protocol::linear_he::ServerKeys;
-use crate::protocol::{act_cg, act_gc, act_ot, linear_he};
+use crate::protocol::{act_cg, act_gc, act_ot, act_product, linear_he};
 use crate::served::Served;
 
 /// The server's half of a pre-compute when the linear layers are done.
@@ -73,7 +73,17 @@ pub(crate) async fn nonlinear(
             records.push(record);
         }
     }
-    // 6. What the client garbles.
+    // 6. Products of two values.
+    let layers: Vec<_> = plan.products().collect();
+    let mut products = Vec::new();
+    if !layers.is_empty() {
+        let prepared = act_product::prepare_server(channel, &layers, transfers.send()?).await?;
+        for (layer, (record, cost)) in layers.iter().zip(prepared) {
+            cpu_seconds[layer.node] += cost.server_cpu_seconds;
+            products.push(record);
+        }
+    }
+    // 7. What the client garbles.
     let layers: Vec<_> = plan.client_garbled().collect();
     let mut tables = Vec::new();
     if !layers.is_empty() {
@@ -84,11 +94,12 @@ pub(crate) async fn nonlinear(
             tables.push(evaluator);
         }
     }
-    let (mut garbled, mut records, mut tables) =
-        (garbled.into_iter(), records.into_iter(), tables.into_iter());
+    let (mut garbled, mut records) = (garbled.into_iter(), records.into_iter());
+    let (mut products, mut tables) = (products.into_iter(), tables.into_iter());
     let layers = plan.nonlinear().map(|layer| match layer {
         NonLinear::ServerGarbles(_) => garbled.next().map(ServerLayer::Garbler),
         NonLinear::Ot(_) => records.next().map(ServerLayer::Ot),
+        NonLinear::Product(_) => products.next().map(ServerLayer::Ot),
         NonLinear::ClientGarbles(_) => tables.next().map(ServerLayer::Evaluator),
     });
     let layers = layers.collect::<Option<_>>().ok_or(ProtocolError::Material)?;
@@ -128,7 +139,7 @@ pub(crate) async fn online(
             Choice::NonLinear(layer) => {
                 // 2. The protocol of the layer.
                 let material = layers.next().ok_or(ProtocolError::Material)?;
-                let y = value(&shares, layer.input());
+                let y: Vec<_> = layer.inputs().iter().map(|input| value(&shares, *input)).collect();
                 Some(nonlinear_online(channel, (layer, material), delta.as_ref(), &seed, &y).await?)
             }
             Choice::Local => compute(|| local::apply(graph, node, &shares)),
@@ -144,7 +155,7 @@ pub(crate) async fn online(
     let y = value(&shares, graph.output);
     match (plan.argmax(), layers.next()) {
         (Some(layer), Some(material)) => {
-            nonlinear_online(channel, (layer, material), delta.as_ref(), &seed, &y).await?;
+            nonlinear_online(channel, (layer, material), delta.as_ref(), &seed, &[y]).await?;
         }
         _ => {
             let mut bytes = Vec::new();
@@ -159,20 +170,24 @@ pub(crate) async fn online(
     Ok(cpu_seconds)
 }
 
-/// One non-linear layer; the server's share of the output, nothing in the arg-max layer.
+/// One non-linear layer, from the server's shares of what it reads; its share of the output, nothing in the arg-max layer.
 async fn nonlinear_online(
     channel: &mut Channel<Server>,
     layer: (&NonLinear, ServerLayer),
     delta: Option<&Delta>,
     seed: &Seed,
-    y: &[u32],
+    inputs: &[Vec<u32>],
 ) -> Result<Vec<u32>, ProtocolError> {
+    let [y, factor] = [0, 1].map(|i| inputs.get(i).map(Vec::as_slice).unwrap_or_default());
     match layer {
         (NonLinear::ServerGarbles(layer), ServerLayer::Garbler(decoding)) => {
             let delta = delta.ok_or(ProtocolError::Material)?;
             act_gc::garbler(channel, layer, delta, seed, &decoding, y).await
         }
         (NonLinear::Ot(layer), ServerLayer::Ot(record)) => act_ot::server(channel, layer, &record, y).await,
+        (NonLinear::Product(layer), ServerLayer::Ot(record)) => {
+            act_product::server(channel, layer, &record, [y, factor]).await
+        }
         (NonLinear::ClientGarbles(layer), ServerLayer::Evaluator(mut material)) => {
             act_cg::evaluator(channel, layer, &mut material, y).await
         }

@@ -7,10 +7,12 @@ use phineus_mpc::gc::Circuit;
 
 use super::options::Engine;
 use super::ot::OtLayer;
+use super::product::ProductLayer;
 
-/// A non-linear layer, by the protocol that runs it: an activation, a rescale, a max-pool, or the arg-max at the end.
+/// A non-linear layer, by the protocol that runs it: an activation, a rescale, a max-pool, a product of two values, or the
+/// arg-max at the end.
 ///
-/// Every protocol meets the same contract: the server's y and the client's c add up to the input, offline only c is
+/// Every protocol meets the same contract: the server's y and the client's c add up to an input, offline only c is
 /// known; the server gets `f(y + c) - r'` and r' is the client's. Only in the arg-max layer the client learns the output.
 #[derive(Debug)]
 pub enum NonLinear {
@@ -20,6 +22,8 @@ pub enum NonLinear {
     Ot(Box<OtLayer>),
     /// The client garbles, the server evaluates (`protocol::act_cg`).
     ClientGarbles(GarbledLayer),
+    /// A product of two values by oblivious transfer (`protocol::act_product`).
+    Product(ProductLayer),
 }
 
 /// A non-linear layer by garbled circuits: `instances` copies of one circuit.
@@ -60,15 +64,17 @@ impl NonLinear {
         match self {
             Self::ServerGarbles(layer) | Self::ClientGarbles(layer) => layer.node,
             Self::Ot(layer) => layer.node,
+            Self::Product(layer) => layer.node,
         }
     }
 
-    /// The value it reads.
+    /// The values it reads: two in a product, else one.
     #[must_use]
-    pub fn input(&self) -> NodeId {
+    pub fn inputs(&self) -> &[NodeId] {
         match self {
-            Self::ServerGarbles(layer) | Self::ClientGarbles(layer) => layer.input,
-            Self::Ot(layer) => layer.input,
+            Self::ServerGarbles(layer) | Self::ClientGarbles(layer) => std::slice::from_ref(&layer.input),
+            Self::Ot(layer) => std::slice::from_ref(&layer.input),
+            Self::Product(layer) => &layer.inputs,
         }
     }
 
@@ -78,6 +84,7 @@ impl NonLinear {
         match self {
             Self::ServerGarbles(layer) | Self::ClientGarbles(layer) => layer.instances,
             Self::Ot(layer) => layer.instances,
+            Self::Product(layer) => layer.instances,
         }
     }
 
@@ -87,6 +94,7 @@ impl NonLinear {
         match self {
             Self::ServerGarbles(layer) | Self::ClientGarbles(layer) => layer.mask_bits,
             Self::Ot(layer) => layer.mask_bits,
+            Self::Product(layer) => layer.product.bits(),
         }
     }
 
@@ -96,6 +104,7 @@ impl NonLinear {
         match self {
             Self::ServerGarbles(layer) => layer.client_bytes(),
             Self::Ot(layer) => layer.client_bytes() as u64,
+            Self::Product(layer) => layer.client_bytes() as u64,
             Self::ClientGarbles(layer) => layer.garbler_bytes(),
         }
     }
@@ -105,6 +114,7 @@ impl NonLinear {
         match self {
             Self::ServerGarbles(layer) => [layer.evaluator_bits(), 0],
             Self::Ot(layer) => layer.all_transfers(),
+            Self::Product(layer) => [layer.all_transfers(), 0],
             Self::ClientGarbles(layer) => [0, layer.evaluator_bits()],
         }
     }
@@ -116,6 +126,7 @@ impl NonLinear {
             Self::ServerGarbles(layer) if layer.reveals() => "argmax_gc",
             Self::ServerGarbles(_) => "act_gc",
             Self::Ot(_) => "act_ot",
+            Self::Product(_) => "product_ot",
             Self::ClientGarbles(layer) if layer.reveals() => "argmax_cg",
             Self::ClientGarbles(_) => "act_cg",
         }
@@ -127,6 +138,9 @@ impl NonLinear {
             Self::Ot(layer) => {
                 let polynomial = layer.polynomial.as_ref().map(|p| (p.square.spec(), p.relu.spec()));
                 format!("ot {} {} {:?} {polynomial:?}", layer.instances, layer.window, layer.relu.spec())
+            }
+            Self::Product(layer) => {
+                format!("product {} {} {}", layer.instances, layer.factors, layer.product.bits())
             }
             Self::ServerGarbles(layer) => format!("gc {}", layer.describe()),
             Self::ClientGarbles(layer) => format!("cg {}", layer.describe()),

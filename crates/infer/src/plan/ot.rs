@@ -145,8 +145,7 @@ impl Stage<'_> {
 /// A comparison for a rescale.
 fn compare(rescale: &Rescale, [in_bits, out_bits]: [u32; 2], rounding: compare::Rounding) -> Option<Relu> {
     let Rescale { shift, lo, hi } = *rescale;
-    let relu = Relu::new(ReluSpec { in_bits, shift, lo, hi, out_bits, rounding }).ok()?;
-    (lo <= 0).then_some(relu)
+    Relu::new(ReluSpec { in_bits, shift, lo, hi, out_bits, rounding }).ok()
 }
 
 impl Polynomial {
@@ -192,6 +191,8 @@ impl Needs {
         let half = 1_i64 << (in_bits - 1);
         // Differences of the values of a window must not leave the ring.
         let smallest = if self.window > 1 { -half / 2 } else { -half };
+        // A lower bound above zero is subtracted first.
+        let smallest = smallest.max(-half + (i64::from(self.rescale.lo.max(0)) << self.rescale.shift));
         let largest = if self.window > 1 { half / 2 - 1 } else { half - 1 };
         (fact.lo >= smallest && fact.hi <= largest.min(relu.largest())).then_some(relu)
     }

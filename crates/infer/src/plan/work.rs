@@ -12,7 +12,7 @@ use std::ops::{Add, AddAssign};
 
 use phineus_model::fixed::Op;
 
-use super::{GarbledLayer, LinearPlan, NonLinear, OtLayer, Plan};
+use super::{GarbledLayer, LinearPlan, NonLinear, OtLayer, Plan, ProductLayer};
 use crate::report::Cost;
 
 /// Seconds of one core of the client and of the server, before and after the input is known.
@@ -50,6 +50,7 @@ impl Work {
             // The same with the parties' roles exchanged.
             NonLinear::ClientGarbles(layer) => garbled(layer).reversed(),
             NonLinear::Ot(layer) => by_transfers(layer),
+            NonLinear::Product(layer) => product(layer),
         };
         primitives + Self { offline: moved(offline), online: moved(online) }
     }
@@ -108,6 +109,11 @@ fn by_transfers(layer: &OtLayer) -> Work {
     let transfers = (down + up) as f64 * TRANSFER;
     let elements: usize = layer.runs().flat_map(|run| layer.stages(run.len()).map(|(_, n)| n)).sum();
     Work { offline: [transfers; 2], online: COMPARE.map(|each| elements as f64 * each) }
+}
+
+fn product(layer: &ProductLayer) -> Work {
+    let transfers = layer.all_transfers() as f64 * TRANSFER;
+    Work { offline: [transfers; 2], online: COMPARE.map(|each| layer.instances as f64 * each / 4.0) }
 }
 
 /// Work of the client and of the server on the bytes of a phase.

@@ -35,7 +35,7 @@ use crate::protocol::script::{Script, Way};
 use crate::report::Cost;
 
 /// Transfers of the layers that are prepared in one round.
-const GROUP_OTS: usize = 1 << 23;
+pub(super) const GROUP_OTS: usize = 1 << 23;
 
 /// What a party keeps of a layer, in bytes of a length that the plan gives.
 pub(crate) type Record = Zeroizing<Vec<u8>>;
@@ -307,7 +307,7 @@ fn groups(layers: &[&OtLayer]) -> Vec<Vec<Part>> {
 
 const RECORD: &str = "stored share";
 
-fn with_room(bytes: usize) -> Result<Record, ProtocolError> {
+pub(super) fn with_room(bytes: usize) -> Result<Record, ProtocolError> {
     let mut record = Vec::new();
     record.try_reserve_exact(bytes).map_err(|_| ProtocolError::Memory(bytes))?;
     Ok(Zeroizing::new(record))

@@ -64,6 +64,20 @@ impl Net {
         self.push(Op::Clip { lo: 0.0, hi: f32::INFINITY }, &[x])
     }
 
+    /// A mean per channel, two layers and a hard sigmoid: a factor per channel.
+    fn squeeze_and_excite(&mut self, x: NodeId) -> NodeId {
+        let &[channels, h, w] = &self.builder.nodes()[x].shape[..] else { panic!("no image") };
+        let all = Window { kernel: [h, w], stride: [1, 1], pads: [0; 4], ceil: false };
+        let y = self.push(Op::AvgPool { window: all, count_pad: false }, &[x]);
+        let y = self.conv(y, same(2, 1));
+        let y = self.relu(y);
+        let y = self.conv(y, same(channels, 1));
+        let line = Op::Affine { scale: vec![1.0 / 6.0; channels], shift: vec![0.5; channels] };
+        let y = self.push(line, &[y]);
+        let y = self.push(Op::Clip { lo: 0.0, hi: 1.0 }, &[y]);
+        self.push(Op::Mul, &[x, y])
+    }
+
     pub(crate) fn finish(self, output: NodeId) -> Graph {
         self.builder.finish(output, Head::Logits).unwrap()
     }
@@ -199,6 +213,26 @@ pub(crate) fn patterns() -> Vec<Model> {
         let parabola = net.push(Op::Poly { coefficients: vec![0.25, 0.5, 0.125] }, &[x]);
         let x = net.push(mask(72), &[parabola, rectified]);
         net.dense(x, 4)
+    });
+    add("squeeze and excitation", &[2, 10, 9], &plain, |net| {
+        let x = net.conv(0, same(5, 3));
+        let x = net.relu(x);
+        let x = net.squeeze_and_excite(x);
+        let x = net.conv(x, Conv { stride: [2, 2], ..same(4, 3) });
+        let y = net.conv(0, Conv { stride: [2, 2], ..same(4, 3) });
+        let y = net.relu(y);
+        let x = net.push(Op::Mul, &[x, y]);
+        net.dense(x, 4)
+    });
+    add("hard swishes", &[2, 6, 6], &plain, |net| {
+        let x = net.conv(0, same(6, 3));
+        let x = net.push(Op::Affine { scale: vec![6.0; 6], shift: vec![-1.0; 6] }, &[x]);
+        let x = net.push(Op::HardSwish, &[x]);
+        let y = net.squeeze_and_excite(x);
+        let y = net.conv(y, same(6, 1));
+        let sum = net.push(Op::Add, &[x, y]);
+        let x = net.push(Op::HardSwish, &[sum]);
+        net.dense(x, 3)
     });
     add("signed rescale", &[3, 5, 5], &plain, |net| {
         let x = net.conv(0, same(4, 3));

@@ -40,7 +40,7 @@ impl ServerMaterial {
     /// Length of the encoding for `n` elements.
     #[must_use]
     pub fn byte_len(square: &Square, n: usize) -> usize {
-        2 * packed_len(n, square.cross_bits)
+        2 * packed_len(n, square.cross.bits)
     }
 
     /// The secret contents, for storage by their owner: exactly [`ServerMaterial::byte_len`] bytes.
@@ -79,7 +79,7 @@ impl ClientMaterial {
     /// Length of the encoding for `n` elements.
     #[must_use]
     pub fn byte_len(square: &Square, n: usize) -> usize {
-        packed_len(n, square.cross_bits)
+        packed_len(n, square.cross.bits)
     }
 
     /// The secret contents, for storage by their owner: exactly [`ClientMaterial::byte_len`] bytes.
@@ -116,13 +116,13 @@ const WHAT: &str = "stored products of a polynomial";
 
 /// Words of no bits take no bytes.
 fn append(square: &Square, words: &[u32], out: &mut Vec<u8>) {
-    if square.cross_bits > 0 {
-        pack(words, square.cross_bits, out);
+    if square.cross.bits > 0 {
+        pack(words, square.cross.bits, out);
     }
 }
 
 fn read(square: &Square, n: usize, bytes: &[u8]) -> Result<Zeroizing<Vec<u32>>, PeerMisbehaved> {
-    Ok(Zeroizing::new(match square.cross_bits {
+    Ok(Zeroizing::new(match square.cross.bits {
         0 => vec![0; n],
         bits => unpack(WHAT, bytes, n, bits)?,
     }))

@@ -218,7 +218,7 @@ async fn a_peer_that_sends_other_lengths_is_refused() {
     let wrong = begin_server(&mut server.channel, &other, 50, &mut server.send);
     let (pending, refused) = tokio::join!(right, wrong);
     length(refused.err().unwrap(), "cot.correction");
-    let message = vec![0; case.square.correction_bytes(51)];
+    let message = vec![0; case.square.cross.correction_bytes(51)];
     server.channel.send_bytes(CORRECTIONS, &message).await.unwrap();
     server.channel.flush().await.unwrap();
     let result = finish_client(&mut client.channel, &case.square, pending.unwrap()).await;
