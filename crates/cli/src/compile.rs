@@ -54,6 +54,8 @@ pub(crate) struct Quantisation {
     /// Text file with one class name a line.
     #[arg(long)]
     labels: Option<PathBuf>,
+    #[arg(skip)]
+    names: Vec<String>,
 }
 
 impl Quantisation {
@@ -69,7 +71,14 @@ impl Quantisation {
             reveal: Output::Logits,
             name: Some(name.to_owned()),
             labels: None,
+            names: Vec::new(),
         }
+    }
+
+    /// The same with these names of classes where no file names them.
+    pub(crate) fn with_labels(mut self, names: Vec<String>) -> Self {
+        self.names = names;
+        self
     }
 
     /// The same with weights of so many bits.
@@ -99,7 +108,7 @@ impl Quantisation {
                 .lines()
                 .map(|line| line.trim().to_owned())
                 .collect(),
-            None => Vec::new(),
+            None => self.names.clone(),
         };
         Ok(quantize::Options {
             activation_bits: self.activation_bits,
@@ -126,6 +135,13 @@ pub(crate) enum Output {
     Logits,
     /// Only the class.
     Argmax,
+}
+
+/// The names of a network's classes, one a line under `classes` in the metadata of its file; none where that says nothing.
+pub(crate) fn labels(path: &Path) -> Result<Vec<String>, Failure> {
+    let metadata = onnx::metadata(&read(path)?).map_err(|e| Failure::at(path, e))?;
+    let names = metadata.get("classes").filter(|names| names.contains('\n'));
+    Ok(names.map_or_else(Vec::new, |names| names.lines().map(|name| name.trim().to_owned()).collect()))
 }
 
 /// A zoo network or an ONNX file.
@@ -167,7 +183,17 @@ pub(crate) fn quantise(
         .iter()
         .map(|s| Ok(preprocess.apply(&s.pixels)?.into_iter().map(|x| x as f32).collect()))
         .collect::<Result<Vec<Vec<f32>>, phineus_model::fixed::EncodeError>>()?;
-    Ok(quantize::quantize(graph, &inputs, preprocess, &quantisation.options(&graph.name)?)?)
+    quantise_inputs(graph, &inputs, quantisation)
+}
+
+/// Integers for a float network, scales from what it takes.
+pub(crate) fn quantise_inputs(
+    graph: &float::Graph,
+    inputs: &[Vec<f32>],
+    quantisation: &Quantisation,
+) -> Result<Model, Failure> {
+    let preprocess = quantisation.preprocess(input_shape(graph)?.channels)?;
+    Ok(quantize::quantize(graph, inputs, preprocess, &quantisation.options(&graph.name)?)?)
 }
 
 /// Channels, height and width of a network's input; a flat input counts as channels.
@@ -215,7 +241,8 @@ pub(crate) fn layer_table(model: &Model) -> Table {
     table
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+/// The bytes of a model file.
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Failure> {
     let metadata = std::fs::metadata(path).map_err(|e| Failure::at(path, e))?;
     if metadata.len() > MAX_MODEL_BYTES {
         return Err(Failure::at(path, "larger than 2 GiB"));

@@ -6,6 +6,7 @@ mod command;
 mod compile;
 mod data;
 mod encrypted;
+mod extractor;
 mod failure;
 mod options;
 mod pair;

@@ -8,7 +8,8 @@ use phineus_model::{phn, reference};
 use rayon::prelude::*;
 
 use crate::compile::{self, Quantisation};
-use crate::data::{Sample, Split};
+use crate::data::{self, Sample, Split};
+use crate::extractor::{self, Extractor, ExtractorFlags};
 use crate::failure::Failure;
 use crate::options::PlanFlags;
 use crate::table;
@@ -38,22 +39,36 @@ pub(crate) struct Arguments {
     plan: PlanFlags,
     #[command(flatten)]
     quantisation: Quantisation,
+    #[command(flatten)]
+    extractor: ExtractorFlags,
 }
 
 /// Compiles, prints what was proven, and writes the file.
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let graph = compile::import(&arguments.model.to_string_lossy())?;
-    let shape = compile::input_shape(&graph)?;
-    let samples = compile::samples(&arguments.calibrate, shape, Split::Train, Some(arguments.samples))?;
-    let model = compile::quantise(&graph, &samples, &arguments.quantisation)?;
+    let extractor = arguments.extractor.load()?;
+    let shape = extractor::image_shape(extractor.as_ref(), compile::input_shape(&graph)?)?;
+    let images = |split, limit| {
+        let options = data::Options { split, skip: 0, limit, resize: extractor.is_some() };
+        data::open(&arguments.calibrate, shape, &options)
+    };
+    let samples = images(Split::Train, Some(arguments.samples))?;
+    let quantisation = arguments.quantisation.clone().with_labels(compile::labels(&arguments.model)?);
+    let model = match &extractor {
+        Some(extractor) => {
+            let features = samples.par_iter().map(|s| extractor.features(s));
+            compile::quantise_inputs(&graph, &features.collect::<Result<Vec<_>, _>>()?, &quantisation)?
+        }
+        None => compile::quantise(&graph, &samples, &quantisation)?,
+    };
     println!("{}", compile::layer_table(&model));
     let options = arguments.plan.options(None);
     let plan = compile::plan(&model, &options)?;
     println!("{}", plan.proof());
     println!("plan digest {}", plan.digest_hex());
     if arguments.accuracy {
-        let test = compile::samples(&arguments.calibrate, shape, Split::Test, arguments.limit)?;
-        let right = accuracy(&graph, &model, &test, options.rounding)?;
+        let test = images(Split::Test, arguments.limit)?;
+        let right = accuracy(&graph, &model, extractor.as_ref(), &test, options.rounding)?;
         let percent = |n: usize| 100.0 * n as f64 / test.len().max(1) as f64;
         let [float, integer, same] = right.map(percent);
         let rounding = match options.rounding {
@@ -76,13 +91,17 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
 fn accuracy(
     graph: &phineus_model::float::Graph,
     model: &phineus_model::fixed::Model,
+    extractor: Option<&Extractor>,
     samples: &[Sample],
     rounding: Rounding,
 ) -> Result<[usize; 3], Failure> {
     let of_one = |sample: &Sample| -> Result<[usize; 3], Failure> {
-        let real: Vec<f32> = model.preprocess.apply(&sample.pixels)?.into_iter().map(|x| x as f32).collect();
+        let real: Vec<f32> = match extractor {
+            Some(extractor) => extractor.features(sample)?,
+            None => model.preprocess.apply(&sample.pixels)?.into_iter().map(|x| x as f32).collect(),
+        };
         let float = argmax(&graph.run(&real)?);
-        let input = model.encode_pixels(&sample.pixels)?;
+        let input = model.encode_input(&real)?;
         let values = match rounding {
             Rounding::Exact => reference::run(model, &input)?,
             Rounding::Stochastic => reference::stochastic::run(model, &input, &mut rand::rng())?,

@@ -9,6 +9,7 @@ use phineus_infer::store::{Limits, MemoryStore, Pool, Store, StoreError};
 use phineus_net::{Channel, Client};
 
 use crate::data::{self, Split};
+use crate::extractor::{self, ExtractorFlags};
 use crate::failure::Failure;
 use crate::options::WishFlags;
 use crate::tls::ClientOptions;
@@ -96,6 +97,8 @@ pub(crate) struct Arguments {
     /// the keys need not be sent them again.
     #[arg(long)]
     identity: Option<PathBuf>,
+    #[command(flatten)]
+    extractor: ExtractorFlags,
 }
 
 /// Predicts each image.
@@ -113,14 +116,14 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     };
     let mut session = arguments.connection.open(store.as_ref()).await?;
     let public = session.plan().public().clone();
-    let shape = compile::shape_of(&public.graph.nodes)?;
-    let options = data::Options { split: Split::Test, skip: 0, limit: None, resize: arguments.resize };
+    let extractor = arguments.extractor.load()?;
+    let shape = extractor::image_shape(extractor.as_ref(), compile::shape_of(&public.graph.nodes)?)?;
+    let resize = arguments.resize || extractor.is_some();
+    let options = data::Options { split: Split::Test, skip: 0, limit: None, resize };
     for path in &arguments.images {
         let samples = data::open(path, shape, &options)?;
         for sample in samples {
-            let input = public
-                .graph
-                .encode_pixels(&public.preprocess, &sample.pixels)
+            let input = extractor::encode(extractor.as_ref(), &public.graph, &public.preprocess, &sample)
                 .map_err(|e| Failure::at(path, e))?;
             let prepared = from_pool(store.as_ref(), &session)?;
             let report = predict(&mut session, prepared, &input).await?;

@@ -9,7 +9,8 @@ use phineus_infer::report::Output;
 use phineus_model::{phn, reference};
 
 use crate::compile;
-use crate::data::Split;
+use crate::data::{self, Split};
+use crate::extractor::{self, ExtractorFlags};
 use crate::failure::Failure;
 use crate::options::PlanFlags;
 use crate::pair::{self, ServerProcess};
@@ -30,14 +31,23 @@ pub(crate) struct Arguments {
     json: bool,
     #[command(flatten)]
     plan: PlanFlags,
+    #[command(flatten)]
+    extractor: ExtractorFlags,
 }
 
 /// Runs every image privately, with the server in a process of its own, and compares.
 pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let bytes = std::fs::read(&arguments.model).map_err(|e| Failure::at(&arguments.model, e))?;
     let model = phn::read(&bytes).map_err(|e| Failure::at(&arguments.model, e))?;
-    let shape = compile::shape_of(&model.graph.nodes)?;
-    let samples = compile::samples(&arguments.data, shape, Split::Test, Some(arguments.count))?;
+    let extractor = arguments.extractor.load()?;
+    let shape = extractor::image_shape(extractor.as_ref(), compile::shape_of(&model.graph.nodes)?)?;
+    let options = data::Options {
+        split: Split::Test,
+        skip: 0,
+        limit: Some(arguments.count),
+        resize: extractor.is_some(),
+    };
+    let samples = data::open(&arguments.data, shape, &options)?;
     let server = ServerProcess::start(&arguments.model, &arguments.plan).await?;
     let mut session = pair::connect(&server.address, &arguments.plan).await?;
     let style = ProgressStyle::with_template("{bar:40} {pos}/{len} images, {eta} left")?;
@@ -45,7 +55,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let (mut equal, mut same_class, mut private_right, mut right, mut labelled) = (0, 0, 0, 0, 0);
     let (mut offline, mut online) = (0.0, 0.0);
     for sample in &samples {
-        let input = model.encode_pixels(&sample.pixels)?;
+        let input = extractor::encode(extractor.as_ref(), &model.graph, &model.preprocess, sample)?;
         let expected = reference::run(&model, &input)?;
         let prepared = session.prepare().await?;
         let inference = session.infer(prepared, &input).await?;

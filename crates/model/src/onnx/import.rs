@@ -22,9 +22,14 @@ pub fn import(bytes: &[u8]) -> Result<Graph, ImportError> {
     import_within(bytes, MAX_ELEMENTS)
 }
 
+/// Whether a file is small enough to be read.
+pub(super) fn check_size(bytes: &[u8]) -> Result<(), ImportError> {
+    bounded("bytes of the file", bytes.len(), MAX_BYTES)
+}
+
 /// As [`import`], with another bound on the elements of all constants and parameters.
 pub(super) fn import_within(bytes: &[u8], budget: usize) -> Result<Graph, ImportError> {
-    bounded("bytes of the file", bytes.len(), MAX_BYTES)?;
+    check_size(bytes)?;
     let model = ModelProto::decode(bytes)?;
     let standard = |domain: Option<&str>| matches!(domain, None | Some("" | "ai.onnx"));
     let version = model.opset_import.iter().find(|set| standard(set.domain.as_deref()));
