@@ -10,6 +10,7 @@ mod error;
 mod exec;
 mod local;
 mod masks;
+pub mod metrics;
 pub mod packing;
 pub mod plan;
 pub mod preset;

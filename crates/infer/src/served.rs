@@ -10,6 +10,7 @@ use rayon::prelude::*;
 use thiserror::Error;
 
 use crate::clear::{self, Way};
+use crate::metrics::Metrics;
 use crate::plan::{LinearLayer, NotOffered, Offer, Options, Plan, PlanError, Wishes};
 use crate::protocol::linear_he;
 
@@ -127,6 +128,7 @@ fn transform(model: &Model, plan: &Plan, cache_bytes: usize) -> Vec<Vec<Poly<Eva
 pub struct Catalogue {
     offer: Offer,
     models: BTreeMap<String, Plans>,
+    metrics: Metrics,
 }
 
 /// A model under several plans. There are at most as many as the offer has combinations.
@@ -162,13 +164,25 @@ impl Catalogue {
     /// An empty one, of a server that offers its clients a choice.
     #[must_use]
     pub fn new(offer: Offer) -> Self {
-        Self { offer, models: BTreeMap::new() }
+        Self { offer, ..Self::default() }
     }
 
     /// What its clients can choose from.
     #[must_use]
     pub fn offer(&self) -> &Offer {
         &self.offer
+    }
+
+    /// What its sessions count.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Every model under every plan that its clients have asked for.
+    #[must_use]
+    pub fn plans(&self) -> Vec<Arc<Served>> {
+        self.models.values().flat_map(Plans::all).collect()
     }
 
     /// Adds a model under its own name.
@@ -200,6 +214,11 @@ impl Catalogue {
 }
 
 impl Plans {
+    fn all(&self) -> Vec<Arc<Served>> {
+        let others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
+        std::iter::once(&self.first).chain(&*others).cloned().collect()
+    }
+
     fn find(&self, options: &Options) -> Result<Arc<Served>, CatalogueError> {
         if self.first.plan.options() == options {
             return Ok(self.first.clone());

@@ -105,6 +105,15 @@ pub struct Stock {
     pub bytes: u64,
 }
 
+/// Pre-computes that a store has thrown away since it was opened.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Lost {
+    /// For their age.
+    pub expired: u64,
+    /// Because a store had gone back in time, the peer's or this one.
+    pub burned: u64,
+}
+
 /// Holds serialised pre-computes.
 pub trait Store: Send + Sync {
     /// The store's name towards its peers.
@@ -141,6 +150,9 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// [`StoreError::Io`].
     fn stock(&self) -> Result<Vec<Stock>, StoreError>;
+
+    /// What was thrown away.
+    fn lost(&self) -> Lost;
 
     /// Counts a session with `peer`: a number larger than any before.
     ///

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use phineus_kernel::prg::Prg;
 use phineus_kernel::wire::Wire as _;
@@ -69,8 +69,10 @@ pub async fn serve(
 ) -> Result<Summary, ProtocolError> {
     let mut rng = Prg::from_generator(rng);
     let mut summary = Summary::default();
+    let session = catalogue.metrics().begins();
     let result = converse(&mut channel, catalogue, store, peak_rss, &mut rng, &mut summary).await;
     summary.traffic = channel.traffic();
+    session.ends(result.is_ok(), summary.traffic);
     match result {
         Ok(()) => Ok(summary),
         Err(error) => {
@@ -95,6 +97,7 @@ async fn converse(
         match channel.recv::<Command>(COMMAND, &()).await? {
             Command::Bye => return Ok(()),
             Command::Prepare(count, digest, priority) => {
+                let start = Instant::now();
                 store.check_room(&lot, count as usize, 0)?;
                 let bulk = if count == 1 { None } else { Some(plan.bulk(count as usize)?) };
                 let linear = bulk.as_ref().unwrap_or(plan.linear());
@@ -114,9 +117,10 @@ async fn converse(
                     channel.flush().await?;
                     summary.prepared += 1;
                 }
+                catalogue.metrics().prepared(&served, count.into(), start.elapsed());
             }
             Command::Infer(id) => {
-                let _first = schedule::claim(Priority::Online);
+                let (_first, start) = (schedule::claim(Priority::Online), Instant::now());
                 let record = compute(|| store.take(&lot, PrepId::from_bytes(id)))?;
                 let stored_bytes = record.len() as u64;
                 let material = ServerMaterial::from_bytes(&record, plan)?;
@@ -129,6 +133,7 @@ async fn converse(
                 channel.send(STATS, &Stats { footprint, offline_cpu, online_cpu }).await?;
                 channel.flush().await?;
                 summary.served += 1;
+                catalogue.metrics().answered(&served, start.elapsed());
             }
         }
     }

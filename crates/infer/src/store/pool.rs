@@ -24,7 +24,7 @@ use super::index::Index;
 use super::ledger::{Ledger, Own, Row};
 use super::peer::Peer;
 use super::seal::Seal;
-use super::{Limits, Lot, PoolId, PrepId, Stock, Store, StoreError};
+use super::{Limits, Lost, Lot, PoolId, PrepId, Stock, Store, StoreError};
 
 /// A store of pre-computes on a disk.
 pub struct Pool<D: Disk = Directory> {
@@ -44,6 +44,7 @@ struct State {
     mirror: Option<Mirror>,
     /// Records that are being written: they have no row yet and count as if they had.
     writing: Index,
+    lost: Lost,
 }
 
 /// The rows of a ledger after so many changes.
@@ -57,6 +58,7 @@ struct Open<'s> {
     ledger: &'s Ledger,
     index: &'s mut Index,
     writing: &'s mut Index,
+    lost: &'s mut Lost,
 }
 
 impl<D: Disk> Pool<D> {
@@ -86,7 +88,7 @@ impl<D: Disk> Pool<D> {
     /// Runs `work` on the ledger. Whatever goes wrong with it, it is opened again the next time.
     fn with<T>(&self, work: impl FnOnce(&mut Open<'_>) -> Result<T, redb::Error>) -> Result<T, StoreError> {
         let mut state = lock(&self.state);
-        let State { ledger: place, mirror: known, writing } = &mut *state;
+        let State { ledger: place, mirror: known, writing, lost } = &mut *state;
         let failed = |e: redb::Error| self.failed(io::Error::other(e.to_string()));
         let (ledger, mirror) = match place.take() {
             Some(ledger) => (ledger, known.take()),
@@ -103,7 +105,7 @@ impl<D: Disk> Pool<D> {
             Some(mirror) => mirror.index,
             None => ledger.index().map_err(failed)?,
         };
-        let done = work(&mut Open { ledger: &ledger, index: &mut index, writing }).map_err(failed)?;
+        let done = work(&mut Open { ledger: &ledger, index: &mut index, writing, lost }).map_err(failed)?;
         *known = Some(Mirror { changes: ledger.changes().map_err(failed)?, index });
         if !self.disk.shared() {
             *place = Some(ledger);
@@ -125,7 +127,9 @@ impl<D: Disk> Pool<D> {
     /// Removes what has expired.
     fn expire(&self, open: &mut Open<'_>) -> Result<(), redb::Error> {
         let expired = open.index.expired(self.limits.life, now());
-        self.drop_records(open, &expired)
+        self.drop_records(open, &expired)?;
+        open.lost.expired += expired.len() as u64;
+        Ok(())
     }
 
     /// Removes records that nobody shall have.
@@ -264,6 +268,10 @@ impl<D: Disk> Store for Pool<D> {
         })
     }
 
+    fn lost(&self) -> Lost {
+        lock(&self.state).lost
+    }
+
     fn advance(&self, peer: PoolId) -> Result<u64, StoreError> {
         self.with(|open| open.ledger.with_peer(peer, Peer::advance))
     }
@@ -280,6 +288,7 @@ impl<D: Disk> Store for Pool<D> {
         self.with(|open| {
             let shared = open.index.of_peer(peer);
             self.drop_records(open, &shared)?;
+            open.lost.burned += shared.len() as u64;
             Ok(shared.len())
         })
     }
@@ -328,7 +337,7 @@ fn begin<D: Disk>(disk: &D, rng: &mut Prg) -> Result<(Ledger, PoolId), StoreErro
     Ok((ledger, id))
 }
 
-fn random(rng: &mut impl CryptoRng) -> [u8; 32] {
+pub(super) fn random(rng: &mut impl CryptoRng) -> [u8; 32] {
     let mut bytes = [0; 32];
     rng.fill_bytes(&mut bytes);
     bytes

@@ -22,7 +22,10 @@ fn stores(limits: Limits) -> (TempDir, Vec<Box<dyn Store>>) {
     let directory = tempfile::tempdir().unwrap();
     let pool = open(&directory.path().join("pool"), limits);
     let memory = MemoryStore::new(limits, &mut Prg::new([1; 16]));
-    (directory, vec![Box::new(memory), Box::new(pool)])
+    // Nothing fits its memory but empty records.
+    let disk = disk::Directory::open(directory.path().join("spill")).unwrap();
+    let spilling = MemoryStore::spilling(limits, 0, disk, &mut Prg::new([2; 16])).unwrap();
+    (directory, vec![Box::new(memory), Box::new(spilling), Box::new(pool)])
 }
 
 #[test]
@@ -112,6 +115,7 @@ fn a_peer_that_goes_back_in_time_loses_its_pre_computes() {
         assert!(!store.witness(peer, 6).unwrap());
         assert!(matches!(store.take(&lot(1), id(1)), Err(StoreError::Unknown(_))));
         assert!(store.take(&lot(2), id(2)).is_ok());
+        assert_eq!(store.lost(), Lost { expired: 0, burned: 1 });
         assert!(!store.witness(peer, 3).unwrap() && store.witness(peer, 4).unwrap());
         let (a, b) = (store.advance(peer).unwrap(), store.advance(peer).unwrap());
         assert!(a < b);
@@ -205,7 +209,48 @@ fn expired_records_count_no_more() {
         store.put(&lot(1), id(2), b"x").unwrap();
         assert!(store.list(&lot(1)).unwrap().is_empty() && store.stock().unwrap().is_empty());
         assert!(matches!(store.take(&lot(1), id(2)), Err(StoreError::Unknown(_))));
+        assert_eq!(store.lost(), Lost { expired: 2, burned: 0 });
     }
+}
+
+#[test]
+fn what_does_not_fit_memory_is_spilled_sealed_and_leaves_nothing_behind() {
+    let directory = tempfile::tempdir().unwrap();
+    let files = || fs::read_dir(directory.path().join("records")).unwrap().map(|f| f.unwrap().path());
+    let open = || {
+        let disk = disk::Directory::open(directory.path()).unwrap();
+        MemoryStore::spilling(Limits::default(), 100, disk, &mut Prg::new([2; 16]))
+    };
+    let store = open().unwrap();
+    for n in 1..=4 {
+        store.put(&lot(n % 2), id(n), &[n; 45]).unwrap();
+    }
+    assert_eq!(files().count(), 2);
+    for file in files() {
+        let sealed = fs::read(file).unwrap();
+        assert!(!sealed.windows(8).any(|bytes| bytes.iter().all(|b| *b == bytes[0])), "records are sealed");
+    }
+    // Its directory is its own.
+    assert!(matches!(open(), Err(StoreError::Io { .. })));
+    assert_eq!(store.take(&lot(0), id(4)).unwrap().as_slice(), [4; 45]);
+    assert_eq!(store.take(&lot(1), id(1)).unwrap().as_slice(), [1; 45]);
+    assert_eq!(files().count(), 1);
+    // There is room in memory again.
+    store.put(&lot(1), id(5), &[5; 45]).unwrap();
+    assert_eq!((files().count(), store.list(&lot(1)).unwrap()), (1, vec![id(3), id(5)]));
+    // A file that was changed is burned.
+    let file = files().next().unwrap();
+    fs::write(&file, b"something else").unwrap();
+    assert!(matches!(store.take(&lot(1), id(3)), Err(StoreError::Damaged(_))));
+    assert!(matches!(store.take(&lot(1), id(3)), Err(StoreError::Unknown(_))));
+    store.put(&lot(1), id(6), &[6; 60]).unwrap();
+    assert_eq!(files().count(), 1);
+    drop(store);
+    assert_eq!(files().count(), 0);
+    // What a crash leaves is removed.
+    fs::write(directory.path().join("records/left"), b"sealed").unwrap();
+    open().unwrap();
+    assert_eq!(files().count(), 0);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 
 use phineus_infer::ProtocolError;
 use phineus_infer::session::client::{Prepared, Request, Session};
-use phineus_infer::store::{Limits, Lot, Pool, PoolId, PrepId, Stock, Store, StoreError};
+use phineus_infer::store::{Limits, Lost, Lot, Pool, PoolId, PrepId, Stock, Store, StoreError};
 use phineus_model::reference;
 use phineus_net::{Channel, mem};
 use rand::rngs::StdRng;
@@ -145,6 +145,10 @@ impl Store for Watched {
 
     fn stock(&self) -> Result<Vec<Stock>, StoreError> {
         self.pool.stock()
+    }
+
+    fn lost(&self) -> Lost {
+        self.pool.lost()
     }
 
     fn advance(&self, peer: PoolId) -> Result<u64, StoreError> {
