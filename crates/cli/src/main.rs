@@ -8,6 +8,7 @@ mod data;
 mod encrypted;
 mod extractor;
 mod failure;
+mod metrics;
 mod options;
 mod pair;
 mod process;

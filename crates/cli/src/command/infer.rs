@@ -77,6 +77,23 @@ impl PoolFlags {
     }
 }
 
+/// How long a client's pre-computes live.
+#[derive(clap::Args)]
+pub(crate) struct Expiry {
+    /// Hours after which an unused pre-compute is thrown away, whichever server it belongs to; never by default. Servers
+    /// that are gone take no other way out of the pool.
+    #[arg(long)]
+    expire_hours: Option<u64>,
+}
+
+impl Expiry {
+    /// As limits of a pool.
+    pub(crate) fn limits(&self) -> Limits {
+        let life = self.expire_hours.map(|hours| Duration::from_secs(hours.saturating_mul(3600)));
+        Limits { life, ..Limits::default() }
+    }
+}
+
 /// Options of `phineus infer`.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -99,6 +116,8 @@ pub(crate) struct Arguments {
     identity: Option<PathBuf>,
     #[command(flatten)]
     extractor: ExtractorFlags,
+    #[command(flatten)]
+    expiry: Expiry,
 }
 
 /// Predicts each image.
@@ -109,7 +128,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
         return encrypted::infer(channel, &connection.model, identity.as_deref(), images, (*resize, *json))
             .await;
     }
-    let pool = arguments.pool.open(true, Limits::default())?;
+    let pool = arguments.pool.open(true, arguments.expiry.limits())?;
     let store: Box<dyn Store> = match pool {
         Some(pool) => Box::new(pool),
         None => Box::new(MemoryStore::new(Limits::default(), &mut rand::rng())),

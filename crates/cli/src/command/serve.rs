@@ -2,11 +2,13 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use phineus_infer::metrics as counts;
 use phineus_infer::served::{Catalogue, Served};
-use phineus_infer::session::server;
-use phineus_infer::store::{Limits, MemoryStore, Store};
+use phineus_infer::session::server::{self, Summary};
+use phineus_infer::store::disk::Directory;
+use phineus_infer::store::{Limits, MemoryStore, Store, StoreError};
 use phineus_kernel::prg::Prg;
 use phineus_net::{Channel, Server};
 use tokio::io::AsyncReadExt as _;
@@ -16,9 +18,9 @@ use crate::command::infer::PoolFlags;
 use crate::encrypted::{ServeFlags, Services};
 use crate::failure::Failure;
 use crate::options::OfferFlags;
-use crate::process;
 use crate::size::Size;
 use crate::tls::{Doorway, ServerOptions};
+use crate::{metrics, process};
 
 /// Options of `phineus serve`.
 #[derive(clap::Args)]
@@ -49,6 +51,18 @@ pub(crate) struct Arguments {
     /// Hours after which an unused pre-compute is thrown away; never by default.
     #[arg(long)]
     expire_hours: Option<u64>,
+    /// Without --store: most bytes of pre-computes in memory, as in 2GB. Further ones lie sealed in the directory --spill.
+    #[arg(long, requires = "spill")]
+    max_memory: Option<Size>,
+    /// Directory for what does not fit --max-memory. It is this server's alone, and emptied when it starts.
+    #[arg(long, requires = "max_memory", conflicts_with = "store")]
+    spill: Option<PathBuf>,
+    /// Serve metrics in the format of Prometheus by plain HTTP at this port of loopback, or at this address.
+    #[arg(long, value_parser = metrics::address)]
+    metrics: Option<String>,
+    /// Print a line of JSON after each session.
+    #[arg(long)]
+    json: bool,
     /// Most clients served at once; further ones wait.
     #[arg(long, default_value_t = 16)]
     max_sessions: usize,
@@ -74,6 +88,15 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     });
     // The first line is an interface: a parent process reads the port from it.
     println!("listening on {}", listener.local_addr()?);
+    if let Some(address) = &arguments.metrics {
+        let listener = tokio::net::TcpListener::bind(address).await?;
+        println!("metrics on {}", listener.local_addr()?);
+        let serving = serving.clone();
+        tokio::spawn(metrics::serve(listener, Arc::new(move || serving.page())));
+    }
+    if arguments.expire_hours.is_some() {
+        tokio::spawn(expire(serving.clone()));
+    }
     let sessions = Arc::new(Semaphore::new(arguments.max_sessions.max(1)));
     let deadline = Duration::from_secs(arguments.deadline.max(1));
     let stop = stop_signal(arguments.until_stdin_closes);
@@ -92,7 +115,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
             },
         };
         let (serving, sessions) = (serving.clone(), sessions.clone());
-        let doorway = doorway.clone();
+        let (doorway, json) = (doorway.clone(), arguments.json);
         tokio::spawn(async move {
             // Before it takes a session: strangers that dawdle must not keep clients waiting.
             let mut channel = match doorway.receive(stream, deadline.min(HANDSHAKE)).await {
@@ -101,9 +124,14 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
             };
             channel.set_deadline(deadline);
             let Ok(_permit) = sessions.acquire_owned().await else { return };
-            match serving.session(channel).await {
+            let start = Instant::now();
+            let done = serving.session(channel).await;
+            match &done {
                 Ok(summary) => tracing::info!("{peer}: {summary}"),
                 Err(error) => tracing::warn!("{peer}: {error}"),
+            }
+            if json {
+                println!("{}", serving.line(&done, start.elapsed()));
             }
         });
     }
@@ -118,22 +146,89 @@ enum Serving {
 }
 
 impl Serving {
-    /// One client, from hello to goodbye; what was done, in words.
-    async fn session(&self, channel: Channel<Server>) -> Result<String, Failure> {
+    /// One client, from hello to goodbye; what was done.
+    async fn session(&self, channel: Channel<Server>) -> Result<Done, Failure> {
         match self {
             Self::Shares(catalogue, store) => {
                 let mut rng = Prg::from_generator(&mut rand::rng());
                 let rss = process::peak_rss_bytes;
                 let summary = server::serve(channel, catalogue, store.as_ref(), rss, &mut rng).await?;
-                Ok(summary.to_string())
+                Ok(Done::Shares(summary))
             }
             Self::Encrypted(services) => {
                 let summary = services.serve(channel).await?;
-                Ok(format!("{} served under encryption", summary.served))
+                Ok(Done::Encrypted { served: summary.served })
             }
         }
     }
+
+    /// All that is counted, as text; `None` where nothing is, or the store fails.
+    fn page(&self) -> Option<String> {
+        let Self::Shares(catalogue, store) = self else { return None };
+        let page = counts::render(catalogue, store.as_ref(), process::peak_rss_bytes());
+        page.inspect_err(|error| tracing::warn!("metrics: {error}")).ok()
+    }
+
+    /// What waits in the store, by model and engine.
+    fn pool(&self) -> Result<Vec<serde_json::Value>, StoreError> {
+        let Self::Shares(catalogue, store) = self else { return Ok(Vec::new()) };
+        let entry = |(labels, depth): (counts::Labels, counts::Depth)| {
+            serde_json::json!({
+                "model": labels.model, "engine": labels.engine,
+                "records": depth.records, "bytes": depth.bytes, "clients": depth.clients,
+            })
+        };
+        Ok(counts::depths(catalogue, store.as_ref())?.into_iter().map(entry).collect())
+    }
+
+    /// A session as a line of JSON: nothing in it tells one client from another.
+    fn line(&self, done: &Result<Done, Failure>, time: Duration) -> serde_json::Value {
+        let (summary, error) = match done {
+            Ok(Done::Shares(summary)) => (*summary, None),
+            Ok(Done::Encrypted { served }) => (Summary { served: *served, ..Summary::default() }, None),
+            Err(error) => (Summary::default(), Some(error.to_string())),
+        };
+        serde_json::json!({
+            "seconds": time.as_secs_f64(), "error": error,
+            "prepared": summary.prepared, "served": summary.served,
+            "sent_bytes": summary.traffic.sent, "received_bytes": summary.traffic.received,
+            "rounds": summary.traffic.rounds, "pool": self.pool().ok(),
+        })
+    }
 }
+
+/// What a session did.
+enum Done {
+    /// With an engine on shares.
+    Shares(Summary),
+    /// Under encryption.
+    Encrypted {
+        /// How many requests.
+        served: usize,
+    },
+}
+
+impl std::fmt::Display for Done {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Shares(summary) => summary.fmt(f),
+            Self::Encrypted { served } => write!(f, "{served} served under encryption"),
+        }
+    }
+}
+
+/// Throws away what has expired even if nobody comes.
+async fn expire(serving: Arc<Serving>) {
+    loop {
+        tokio::time::sleep(EXPIRY).await;
+        if let Err(error) = tokio::task::block_in_place(|| serving.pool()) {
+            tracing::warn!("{error}");
+        }
+    }
+}
+
+/// Between two looks for what has expired.
+const EXPIRY: Duration = Duration::from_secs(60);
 
 /// The models with their plans, and the store of pre-computes.
 fn shares(arguments: &Arguments, doorway: &Doorway) -> Result<Serving, Failure> {
@@ -153,9 +248,14 @@ fn shares(arguments: &Arguments, doorway: &Doorway) -> Result<Serving, Failure> 
         bytes: arguments.max_stored.map_or(u64::MAX, |size| size.0),
         life: arguments.expire_hours.map(|hours| Duration::from_secs(hours.saturating_mul(3600))),
     };
-    let store: Box<dyn Store> = match arguments.pool.open(false, limits)? {
-        Some(pool) => Box::new(pool),
-        None => Box::new(MemoryStore::new(limits, &mut rand::rng())),
+    let store: Box<dyn Store> = match (arguments.pool.open(false, limits)?, &arguments.spill) {
+        (Some(pool), _) => Box::new(pool),
+        (None, Some(spill)) => {
+            let disk = Directory::open(spill).map_err(|e| Failure::at(spill, e))?;
+            let memory = arguments.max_memory.map_or(u64::MAX, |size| size.0);
+            Box::new(MemoryStore::spilling(limits, memory, disk, &mut rand::rng())?)
+        }
+        (None, None) => Box::new(MemoryStore::new(limits, &mut rand::rng())),
     };
     Ok(Serving::Shares(catalogue, store))
 }
