@@ -15,8 +15,9 @@ use zeroize::Zeroizing;
 use super::disk::{Directory, Disk};
 use super::id::hex;
 use super::index::{Entry, Index};
+use super::ledger::Ledger;
 use super::peer::Peer;
-use super::pool::{now, random};
+use super::pool::{COMPLETE, begin, now, random};
 use super::seal::Seal;
 use super::{Limits, Lost, Lot, PoolId, PrepId, Stock, Store, StoreError};
 
@@ -32,7 +33,7 @@ pub struct MemoryStore<D: Disk = Directory> {
 struct Spill<D: Disk> {
     disk: D,
     /// The disk is this store's alone as long as it holds the ledger, which stays empty.
-    _alone: D::Ledger,
+    _alone: Ledger,
     /// Most bytes in memory.
     memory: u64,
     key: Zeroizing<[u8; 32]>,
@@ -94,7 +95,7 @@ impl<D: Disk> MemoryStore<D> {
     /// is there is removed.
     ///
     /// # Errors
-    /// [`StoreError::Io`], also if another store has the disk.
+    /// [`StoreError::Io`], also if another store has the disk, or a [`Pool`](super::Pool) left pre-computes there.
     pub fn spilling(
         limits: Limits,
         memory: u64,
@@ -102,13 +103,22 @@ impl<D: Disk> MemoryStore<D> {
         rng: &mut impl CryptoRng,
     ) -> Result<Self, StoreError> {
         let failed = |source| StoreError::Io { path: disk.place(), source };
-        let alone = disk.ledger().map_err(failed)?;
-        for name in disk.names().map_err(failed)? {
-            disk.remove(&name).map_err(failed)?;
+        let mut rng = Prg::from_generator(rng);
+        let (alone, _) = begin(&disk, &mut rng)?;
+        let rows = alone.index().map_err(|e| failed(io::Error::other(e.to_string())))?;
+        if rows.ids().next().is_some() {
+            let words = "this directory holds a pool that outlives its server";
+            return Err(failed(io::Error::new(io::ErrorKind::DirectoryNotEmpty, words)));
         }
-        let key = Zeroizing::new(random(rng));
-        let spill = Spill { disk, _alone: alone, memory, key, rng: Mutex::new(Prg::from_generator(rng)) };
-        Ok(Self { id: PoolId::random(rng), limits, state: Mutex::default(), spill: Some(spill) })
+        for name in disk.names().map_err(failed)? {
+            if name != COMPLETE {
+                disk.remove(&name).map_err(failed)?;
+            }
+        }
+        // A store that has forgotten everything is another store.
+        let (id, key) = (PoolId::random(&mut rng), Zeroizing::new(random(&mut rng)));
+        let spill = Spill { disk, _alone: alone, memory, key, rng: Mutex::new(rng) };
+        Ok(Self { id, limits, state: Mutex::default(), spill: Some(spill) })
     }
 
     /// The records that have not expired.

@@ -298,10 +298,10 @@ impl<D: Disk> Store for Pool<D> {
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// An empty record that says that the ledger was created completely.
-const COMPLETE: &str = "complete";
+pub(super) const COMPLETE: &str = "complete";
 
 /// Opens the ledger of a disk; a copy begins anew.
-fn begin<D: Disk>(disk: &D, rng: &mut Prg) -> Result<(Ledger, PoolId), StoreError> {
+pub(super) fn begin<D: Disk>(disk: &D, rng: &mut Prg) -> Result<(Ledger, PoolId), StoreError> {
     let failed = |source| StoreError::Io { path: disk.place(), source };
     let broken = |e: redb::Error| failed(io::Error::other(e.to_string()));
     let complete = disk.names().map_err(failed)?.iter().any(|name| name == COMPLETE);

@@ -216,7 +216,10 @@ fn expired_records_count_no_more() {
 #[test]
 fn what_does_not_fit_memory_is_spilled_sealed_and_leaves_nothing_behind() {
     let directory = tempfile::tempdir().unwrap();
-    let files = || fs::read_dir(directory.path().join("records")).unwrap().map(|f| f.unwrap().path());
+    let files = || {
+        let all = fs::read_dir(directory.path().join("records")).unwrap().map(|file| file.unwrap().path());
+        all.filter(|path| !path.ends_with("complete"))
+    };
     let open = || {
         let disk = disk::Directory::open(directory.path()).unwrap();
         MemoryStore::spilling(Limits::default(), 100, disk, &mut Prg::new([2; 16]))
@@ -251,6 +254,12 @@ fn what_does_not_fit_memory_is_spilled_sealed_and_leaves_nothing_behind() {
     fs::write(directory.path().join("records/left"), b"sealed").unwrap();
     open().unwrap();
     assert_eq!(files().count(), 0);
+    // A pool that was meant to last is not swept away.
+    let pool = self::open(directory.path(), Limits::default());
+    pool.put(&lot(1), id(1), b"x").unwrap();
+    drop(pool);
+    assert!(matches!(open(), Err(StoreError::Io { .. })));
+    assert_eq!(self::open(directory.path(), Limits::default()).list(&lot(1)).unwrap(), [id(1)]);
 }
 
 #[test]
