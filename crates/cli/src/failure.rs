@@ -37,7 +37,6 @@ macro_rules! from_errors {
 from_errors!(
     crate::data::DataError,
     phineus_infer::PlanError,
-    phineus_infer::cipher::session::SessionError,
     indicatif::style::TemplateError,
     phineus_model::exec::ExecError,
     phineus_model::fixed::EncodeError,

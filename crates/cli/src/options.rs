@@ -1,46 +1,13 @@
 //! Flags that settle how a network is run: engine, rounding, transfers, and the link that is planned for.
 
-use std::str::FromStr;
-
-use phineus_infer::plan::{Engine, Link, Offer, Options, Rounding, Transfers, UnknownName, Wishes};
+use phineus_infer::plan::{Engine, Link, Offer, Options, Precision, Rounding, Transfers, Wishes};
 use phineus_net::shaped::LinkProfile;
 use tokio::process::Command;
-
-use crate::failure::Failure;
-
-/// An engine as flags name it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum EngineName {
-    /// One that runs the non-linear layers on shares.
-    Shares(Engine),
-    /// `he`: the whole network under encryption.
-    Encrypted,
-}
-
-impl FromStr for EngineName {
-    type Err = String;
-
-    fn from_str(name: &str) -> Result<Self, String> {
-        match name {
-            "he" => Ok(Self::Encrypted),
-            _ => name.parse().map(Self::Shares).map_err(|e: UnknownName| format!("{e}, he")),
-        }
-    }
-}
-
-impl EngineName {
-    fn shares(self) -> Option<Engine> {
-        match self {
-            Self::Shares(engine) => Some(engine),
-            Self::Encrypted => None,
-        }
-    }
-}
 
 /// Of commands that are both parties, or that only plan.
 #[derive(clap::Args, Debug, Clone)]
 pub(crate) struct PlanFlags {
-    /// What runs the non-linear layers: delphi, client-garbler, ot, auto.
+    /// What runs the non-linear layers: delphi, client-garbler, ot, auto; or he: the whole network under encryption.
     #[arg(long, default_value_t)]
     engine: Engine,
     /// exact, or stochastic: off by at most one unit per rescale.
@@ -53,17 +20,27 @@ pub(crate) struct PlanFlags {
     /// there is one.
     #[arg(long)]
     plan_link: Option<LinkProfile>,
+    /// With `--engine he`: bits of the scale at least, 16 to 25; fewer are faster and less precise.
+    #[arg(long, default_value_t)]
+    precision: Precision,
 }
 
 impl PlanFlags {
+    /// Which engine.
+    pub(crate) fn engine(&self) -> Engine {
+        self.engine
+    }
+
     /// The options, for a link that is imitated or not.
     pub(crate) fn options(&self, link: Option<LinkProfile>) -> Options {
-        let Self { engine, rounding, transfers, plan_link } = *self;
+        let Self { engine, rounding, transfers, plan_link, precision } = *self;
         Options {
             engine,
             rounding,
             transfers,
             link: plan_link.or(link).map_or_else(Link::default, Link::from),
+            precision,
+            ..Options::default()
         }
     }
 
@@ -74,7 +51,7 @@ impl PlanFlags {
 
     /// What the client of such a pair wishes for.
     pub(crate) fn wishes(&self) -> Wishes {
-        Wishes { engine: Some(self.engine), rounding: Some(self.rounding), link: None }
+        Wishes { engine: Some(self.engine), rounding: Some(self.rounding), ..Wishes::default() }
     }
 
     /// Makes a `phineus infer` wish for this.
@@ -84,9 +61,9 @@ impl PlanFlags {
 
     /// Makes a `phineus serve` offer exactly this.
     pub(crate) fn serve(&self, command: &mut Command) {
-        let Self { engine, rounding, transfers, plan_link } = self;
+        let Self { engine, rounding, transfers, plan_link, precision } = self;
         command.args(["--engine", engine.name(), "--rounding", rounding.name()]);
-        command.args(["--transfers", transfers.name()]);
+        command.args(["--transfers", transfers.name(), "--precision", &precision.to_string()]);
         if let Some(link) = plan_link {
             command.args(["--plan-link", &link.to_string()]);
         }
@@ -96,10 +73,10 @@ impl PlanFlags {
 /// Of a server.
 #[derive(clap::Args, Debug, Clone)]
 pub(crate) struct OfferFlags {
-    /// Engines that clients may choose from, the default one first: delphi, client-garbler, ot, auto. All by default.
-    /// Or he alone: whole networks under encryption.
+    /// Engines that clients may choose from, the default one first: delphi, client-garbler, ot, auto, and he, which
+    /// evaluates whole networks under encryption. All by default.
     #[arg(long, value_delimiter = ',')]
-    engine: Vec<EngineName>,
+    engine: Vec<Engine>,
     /// Roundings that clients may choose from: exact, stochastic. Exact alone by default.
     #[arg(long, value_delimiter = ',')]
     rounding: Vec<Rounding>,
@@ -110,20 +87,12 @@ pub(crate) struct OfferFlags {
     /// there is one, then lan, metro and wan.
     #[arg(long)]
     plan_link: Vec<LinkProfile>,
+    /// Of networks under encryption: bits of the scale at least, 16 to 25; fewer are faster and less precise.
+    #[arg(long, default_value_t)]
+    precision: Precision,
 }
 
 impl OfferFlags {
-    /// Whether networks are served under encryption, and nothing else.
-    pub(crate) fn encrypted(&self) -> Result<bool, Failure> {
-        match &self.engine[..] {
-            [EngineName::Encrypted] => Ok(true),
-            names if names.contains(&EngineName::Encrypted) => {
-                Err(Failure::new("--engine he takes a server of its own: name no other engine"))
-            }
-            _ => Ok(false),
-        }
-    }
-
     /// What is offered over a link that is imitated or not.
     pub(crate) fn offer(&self, link: Option<LinkProfile>) -> Offer {
         let known = Offer::default();
@@ -133,14 +102,12 @@ impl OfferFlags {
             self.plan_link.iter().copied().map(Link::from).collect()
         };
         Offer {
-            engines: if self.engine.is_empty() {
-                known.engines
-            } else {
-                self.engine.iter().filter_map(|name| name.shares()).collect()
-            },
+            engines: if self.engine.is_empty() { known.engines } else { self.engine.clone() },
             roundings: if self.rounding.is_empty() { known.roundings } else { self.rounding.clone() },
             links,
             transfers: self.transfers,
+            forms: known.forms,
+            precision: self.precision,
         }
     }
 }
@@ -148,10 +115,10 @@ impl OfferFlags {
 /// Of a client.
 #[derive(clap::Args, Debug, Clone)]
 pub(crate) struct WishFlags {
-    /// Insist on this engine for the non-linear layers: delphi, client-garbler, ot, auto. The server chooses by default.
-    /// Or he, of a server that serves that: the whole network under encryption.
+    /// Insist on this engine for the non-linear layers: delphi, client-garbler, ot, auto; or on he, the whole network under
+    /// encryption. The server chooses by default.
     #[arg(long)]
-    engine: Option<EngineName>,
+    engine: Option<Engine>,
     /// Accept this rounding: exact, or stochastic, which is off by at most one unit per rescale.
     #[arg(long)]
     rounding: Option<Rounding>,
@@ -161,14 +128,9 @@ pub(crate) struct WishFlags {
 }
 
 impl WishFlags {
-    /// Whether the whole network shall be evaluated under encryption.
-    pub(crate) fn encrypted(&self) -> bool {
-        self.engine == Some(EngineName::Encrypted)
-    }
-
     /// The wishes.
     pub(crate) fn wishes(&self) -> Wishes {
         let Self { engine, rounding, plan_link } = *self;
-        Wishes { engine: engine.and_then(EngineName::shares), rounding, link: plan_link.map(Link::from) }
+        Wishes { engine, rounding, link: plan_link.map(Link::from), ..Wishes::default() }
     }
 }

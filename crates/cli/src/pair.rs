@@ -4,10 +4,13 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use phineus_infer::plan::{Engine, Options};
 use phineus_infer::report::Output;
+use phineus_infer::served::Served;
 use phineus_infer::session::client::{Request, Session};
 use phineus_infer::store::{Limits, MemoryStore, Store};
 use phineus_model::fixed::{Model, Reveal};
+use phineus_model::reference;
 use phineus_net::shaped::LinkProfile;
 use phineus_net::tcp;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
@@ -86,11 +89,56 @@ pub(crate) async fn connect_as(
     Ok(Session::connect(channel, &request, store, &mut rand::rng()).await?)
 }
 
-/// Whether a report's output is the reference's, bit for bit.
-pub(crate) fn same_output(model: &Model, expected: &[i64], output: &Output) -> bool {
-    match model.graph.reveal {
-        Reveal::Logits | Reveal::Scores => model.decode_output(expected) == output.logits,
-        Reveal::ArgMax => expected.first().and_then(|i| usize::try_from(*i).ok()) == Some(output.argmax),
+/// What private results of a model are compared with.
+pub(crate) struct Judge<'m> {
+    model: &'m Model,
+    /// Under encryption: the same arithmetic in the clear.
+    encrypted: Option<Served>,
+}
+
+/// How a private result compares.
+pub(crate) struct Verdict {
+    /// Class of the result in the clear.
+    pub(crate) class: usize,
+    /// Whether that is the private class.
+    pub(crate) same_class: bool,
+    /// Whether the private result equals the reference bit for bit; nothing of the kind is promised under encryption.
+    pub(crate) equal: Option<bool>,
+}
+
+impl<'m> Judge<'m> {
+    /// Of results under these options.
+    pub(crate) fn new(model: &'m Model, options: &Options) -> Result<Self, Failure> {
+        let encrypted = match options.engine {
+            Engine::He => Some(Served::new(model.clone(), options, 0)?),
+            _ => None,
+        };
+        Ok(Self { model, encrypted })
+    }
+
+    /// Of one result.
+    pub(crate) fn verdict(&self, input: &[i32], output: &Output) -> Result<Verdict, Failure> {
+        let (graph, reveal) = (&self.model.graph, self.model.graph.reveal);
+        if let Some(service) = self.encrypted.as_ref().and_then(Served::service) {
+            let input: Vec<f64> = input.iter().map(|&x| f64::from(x) * graph.facts[0].step).collect();
+            let class = Output::of_real(graph, &service.clear(&input)).argmax;
+            return Ok(Verdict { class, same_class: class == output.argmax, equal: None });
+        }
+        let expected = reference::run(self.model, input)?;
+        let class = Output::of(graph, &expected).argmax;
+        let same_class = class == output.argmax;
+        let equal = match reveal {
+            Reveal::Logits | Reveal::Scores => self.model.decode_output(&expected) == output.logits,
+            Reveal::ArgMax => same_class,
+        };
+        Ok(Verdict { class, same_class, equal: Some(equal) })
+    }
+}
+
+impl Verdict {
+    /// Whether the result is what the engine promises.
+    pub(crate) fn kept(&self) -> bool {
+        self.equal.unwrap_or(self.same_class)
     }
 }
 

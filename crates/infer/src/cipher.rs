@@ -7,6 +7,7 @@
 
 pub mod batch;
 pub mod clear;
+mod coefficients;
 pub mod cost;
 pub mod diagonal;
 mod encrypted;
@@ -21,7 +22,6 @@ mod program;
 mod reach;
 pub mod scheme;
 pub mod service;
-pub mod session;
 #[cfg(test)]
 mod tests;
 

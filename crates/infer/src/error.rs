@@ -1,6 +1,7 @@
 //! What can go wrong between two parties: each layer wraps the one below.
 
 use phineus_he::HeError;
+use phineus_he::slots::SlotsError;
 use phineus_mpc::compare::CompareError;
 use phineus_mpc::gc::GcError;
 use phineus_net::ChannelError;
@@ -19,6 +20,19 @@ pub enum ProtocolError {
     /// Encryption refused its arguments.
     #[error("encryption: {0}")]
     He(#[from] HeError),
+    /// Encryption of slots refused its arguments.
+    #[error("encryption: {0}")]
+    Slots(#[from] SlotsError),
+    /// A request that the engine of the plan does not know.
+    #[error("engine {engine} does not {what}: {instead}")]
+    Engine {
+        /// Of the plan.
+        engine: crate::plan::Engine,
+        /// What was asked for.
+        what: &'static str,
+        /// What to do.
+        instead: &'static str,
+    },
     /// Garbling refused its arguments.
     #[error("garbling: {0}")]
     Gc(#[from] GcError),

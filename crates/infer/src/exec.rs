@@ -1,5 +1,6 @@
 //! The one executor: walks a plan, node by node, in four halves that have the same outline.
 
+pub(crate) mod cipher;
 pub(crate) mod client;
 pub(crate) mod material;
 pub(crate) mod server;

@@ -22,6 +22,7 @@ use crate::report::{self, Report};
 mod choose;
 mod circuits;
 mod directions;
+mod encrypted;
 mod encryption;
 mod nonlinear;
 mod offer;
@@ -34,10 +35,11 @@ mod work;
 use choose::Chooser;
 pub use choose::{Candidate, Explanation};
 pub use directions::Directions;
+pub use encrypted::{Encrypted, State};
 pub use encryption::LinearPlan;
 pub use nonlinear::{GarbledLayer, NonLinear};
 pub use offer::{NotOffered, Offer, Wishes};
-pub use options::{Engine, Link, Options, Rounding, Transfers, UnknownName};
+pub use options::{Engine, Link, Options, Precision, Rounding, Transfers, UnknownName};
 pub use ot::{OtLayer, Polynomial};
 pub use product::ProductLayer;
 pub use stack::Stack;
@@ -66,6 +68,9 @@ pub enum PlanError {
         /// The last attempt.
         source: HeError,
     },
+    /// The network is not one that can be evaluated under encryption.
+    #[error("under encryption: {0}")]
+    Encrypted(#[from] crate::cipher::service::ServiceError),
     /// The network is too large for one session.
     #[error("{what}: {got} exceeds the limit of {limit}")]
     TooLarge {
@@ -125,6 +130,8 @@ pub enum Choice {
     NonLinear(NonLinear),
     /// Each party on its own share.
     Local,
+    /// Under encryption: its value comes out of the linear map of this number; without one, the client encrypts it.
+    Cipher(Option<usize>),
 }
 
 /// A proven way to run one network.
@@ -137,6 +144,7 @@ pub struct Plan {
     rings: Vec<Arc<Params>>,
     linear: LinearPlan,
     directions: Directions,
+    encrypted: Option<Encrypted>,
     digest: [u8; 32],
 }
 
@@ -159,6 +167,9 @@ impl Plan {
     /// [`PlanError`] naming the layer that cannot be run.
     pub fn new(mut public: Public, options: &Options) -> Result<Self, PlanError> {
         public.graph.validate()?;
+        if (options.engine, options.rounding) == (Engine::He, Rounding::Exact) {
+            return Self::under_encryption(public, options);
+        }
         let Options { engine, rounding, .. } = *options;
         match (engine, rounding) {
             (Engine::Delphi | Engine::ClientGarbler, Rounding::Exact) => {}
@@ -201,16 +212,27 @@ impl Plan {
             Reveal::Logits | Reveal::Scores => None,
             Reveal::ArgMax => Some(chooser.argmax()?),
         };
-        let mut plan = Self {
+        Self { argmax, rings, ..Self::bare(public, options, choices, linear) }.finished()
+    }
+
+    /// A plan without arg-max, with nothing derived yet.
+    fn bare(public: Public, options: &Options, choices: Vec<Choice>, linear: LinearPlan) -> Self {
+        Self {
             choices,
-            argmax,
-            rings,
             linear,
-            directions: Directions::default(),
-            digest: [0; 32],
             options: *options,
             public,
-        };
+            argmax: None,
+            rings: Vec::new(),
+            directions: Directions::default(),
+            encrypted: None,
+            digest: [0; 32],
+        }
+    }
+
+    /// Checks what the client has to keep, and derives transfers and digest.
+    fn finished(self) -> Result<Self, PlanError> {
+        let mut plan = self;
         let stored: u64 = plan.nonlinear().map(NonLinear::client_bytes).sum();
         if stored > MAX_STORED {
             return Err(PlanError::TooLarge {
@@ -220,8 +242,10 @@ impl Plan {
             });
         }
         let transfers = plan.nonlinear().map(NonLinear::transfers);
-        plan.directions =
-            Directions::choose(transfers.fold([0; 2], |[a, b], [down, up]| [a + down, b + up]), options);
+        plan.directions = Directions::choose(
+            transfers.fold([0; 2], |[a, b], [down, up]| [a + down, b + up]),
+            &plan.options,
+        );
         plan.digest = plan.hash();
         Ok(plan)
     }
@@ -349,14 +373,17 @@ impl Plan {
                     Choice::Linear(_) => "linear_he",
                     Choice::NonLinear(layer) => layer.protocol(),
                     Choice::Local => "local",
+                    Choice::Cipher(None) => "encrypt",
+                    Choice::Cipher(Some(_)) => "cipher",
                 }
                 .to_owned(),
                 ..Default::default()
             })
             .collect();
-        let (op, protocol) = match &self.argmax {
-            Some(layer) => ("argmax", layer.protocol()),
-            None => ("reveal", "open"),
+        let (op, protocol) = match (&self.argmax, &self.encrypted) {
+            (Some(layer), _) => ("argmax", layer.protocol()),
+            (None, Some(_)) => ("reveal", "decrypt"),
+            (None, None) => ("reveal", "open"),
         };
         layers.push(report::Layer {
             name: "output".into(),
@@ -466,6 +493,9 @@ impl Plan {
         hasher.update(&self.public.digest());
         hasher.update(&self.linear_digest(&self.linear));
         hasher.update(format!("{:?};", self.directions).as_bytes());
+        if let Some(encrypted) = &self.encrypted {
+            hasher.update(encrypted.scheme().digest());
+        }
         for layer in self.nonlinear() {
             hasher.update(layer.describe().as_bytes());
             hasher.update(b";");

@@ -18,6 +18,9 @@ use script::{Script, Way};
 /// Enters the bytes and rounds of every layer of an inference into a report, session set-up excluded; `linear`: how the
 /// linear layers of several inferences are prepared together; `stock`: transfers in stock before, down and up.
 pub(crate) fn predict(plan: &Plan, linear: &LinearPlan, stock: [usize; 2], report: &mut Report) {
+    if let Some(encrypted) = plan.encrypted() {
+        return crate::exec::cipher::predict(plan, encrypted, stock, report);
+    }
     let count = linear.count() as u64;
     for (i, layer) in linear.layers().iter().enumerate() {
         let traffic = linear_he::predict(plan, layer);
@@ -101,7 +104,10 @@ fn predict_nonlinear(layer: &NonLinear, script: &mut Script) {
 pub(crate) fn set_up_cost(plan: &Plan, linear: &LinearPlan) -> Cost {
     let directions = *plan.directions();
     let mut script = Script::new(directions, [0; 2]);
-    script.up_frames(plan.key_bytes(linear));
+    match plan.encrypted() {
+        Some(encrypted) => crate::session::predict_keys(encrypted, &mut script),
+        None => script.up_frames(plan.key_bytes(linear)),
+    }
     let [points, reply] = cot::setup_messages();
     if directions.down.is_some() {
         script.down(points);

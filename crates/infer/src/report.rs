@@ -128,14 +128,8 @@ impl Output {
     pub fn of(graph: &Graph, values: &[i64]) -> Self {
         match graph.reveal {
             Reveal::Logits | Reveal::Scores => {
-                let larger = |best: usize, i: usize| if values[i] > values[best] { i } else { best };
-                let argmax = (0..values.len()).reduce(larger).unwrap_or(0);
-                let logits = graph.decode_output(values);
-                let scores = match graph.reveal {
-                    Reveal::Scores => logits.iter().map(|x| 1.0 / (1.0 + (-x).exp())).collect(),
-                    _ => Vec::new(),
-                };
-                Self { argmax, logits, scores }
+                let argmax = largest(values, |a, b| a > b);
+                Self::shown(graph, argmax, graph.decode_output(values))
             }
             Reveal::ArgMax => {
                 let argmax = values.first().and_then(|i| usize::try_from(*i).ok()).unwrap_or(0);
@@ -143,6 +137,28 @@ impl Output {
             }
         }
     }
+}
+
+impl Output {
+    /// What real logits mean.
+    #[must_use]
+    pub fn of_real(graph: &Graph, logits: &[f64]) -> Self {
+        Self::shown(graph, largest(logits, |a, b| a > b), logits.iter().map(|&x| x as f32).collect())
+    }
+
+    fn shown(graph: &Graph, argmax: usize, logits: Vec<f32>) -> Self {
+        let scores = match graph.reveal {
+            Reveal::Scores => logits.iter().map(|x| 1.0 / (1.0 + (-x).exp())).collect(),
+            _ => Vec::new(),
+        };
+        Self { argmax, logits, scores }
+    }
+}
+
+/// Index of the first value that no other exceeds.
+fn largest<T>(values: &[T], exceeds: impl Fn(&T, &T) -> bool) -> usize {
+    let larger = |best: usize, i: usize| if exceeds(&values[i], &values[best]) { i } else { best };
+    (0..values.len()).reduce(larger).unwrap_or(0)
 }
 
 impl Report {

@@ -9,6 +9,7 @@ use phineus_model::phn::Public;
 use rayon::prelude::*;
 use thiserror::Error;
 
+use crate::cipher::{Keyring, Service};
 use crate::clear::{self, Way};
 use crate::metrics::Metrics;
 use crate::plan::{LinearLayer, NotOffered, Offer, Options, Plan, PlanError, Wishes};
@@ -23,6 +24,10 @@ pub struct Served {
     /// Per linear layer, transformed for the encrypted product; empty where the cache had no room.
     transformed: Arc<Vec<Vec<Poly<Eval>>>>,
     cache_bytes: usize,
+    /// Where the network is evaluated under encryption, instead of the two above.
+    service: Option<Arc<Service>>,
+    /// What values under encryption are scaled for.
+    inputs: Arc<[Vec<f64>]>,
 }
 
 impl Served {
@@ -32,11 +37,33 @@ impl Served {
     /// # Errors
     /// [`PlanError`].
     pub fn new(model: Model, options: &Options, cache_bytes: usize) -> Result<Self, PlanError> {
+        Self::with_inputs(model, options, cache_bytes, &[])
+    }
+
+    /// As [`Served::new`]; under encryption, values are scaled for these inputs, real numbers, besides the model's own
+    /// calibration.
+    ///
+    /// # Errors
+    /// [`PlanError`].
+    pub fn with_inputs(
+        model: Model,
+        options: &Options,
+        cache_bytes: usize,
+        inputs: &[Vec<f64>],
+    ) -> Result<Self, PlanError> {
         model.validate()?;
         let plan = Arc::new(Plan::new(Public::of(&model), options)?);
-        let packed = Arc::new(pack(&model, &plan));
-        let transformed = Arc::new(transform(&model, &plan, cache_bytes));
-        Ok(Self { model: Arc::new(model), plan, packed, transformed, cache_bytes })
+        let mut served = Self {
+            model: Arc::new(model),
+            plan,
+            packed: Arc::default(),
+            transformed: Arc::default(),
+            cache_bytes,
+            service: None,
+            inputs: inputs.into(),
+        };
+        served.weigh()?;
+        Ok(served)
     }
 
     /// The same model under the plan of other options; what does not depend on them is shared.
@@ -44,16 +71,48 @@ impl Served {
     /// # Errors
     /// [`PlanError`].
     pub fn replanned(&self, options: &Options) -> Result<Self, PlanError> {
-        let Self { model, packed, cache_bytes, .. } = self;
-        let plan = Arc::new(Plan::new(Public::of(model), options)?);
-        let same = plan.linear_digest(plan.linear()) == self.plan.linear_digest(self.plan.linear());
-        let transformed =
-            if same { self.transformed.clone() } else { Arc::new(transform(model, &plan, *cache_bytes)) };
+        let plan = Arc::new(Plan::new(Public::of(&self.model), options)?);
+        let both = [&plan, &self.plan];
+        let same = both.iter().all(|plan| plan.encrypted().is_none())
+            && plan.linear_digest(plan.linear()) == self.plan.linear_digest(self.plan.linear());
         // Another engine's rings may be wider than those that the weights are laid out for.
-        let packed =
-            if ways(&plan).eq(ways(&self.plan)) { packed.clone() } else { Arc::new(pack(model, &plan)) };
-        let model = model.clone();
-        Ok(Self { model, plan, packed, transformed, cache_bytes: *cache_bytes })
+        let packed = if ways(&plan).eq(ways(&self.plan)) { self.packed.clone() } else { Arc::default() };
+        let mut served = Self {
+            model: self.model.clone(),
+            plan,
+            packed,
+            transformed: if same { self.transformed.clone() } else { Arc::default() },
+            cache_bytes: self.cache_bytes,
+            service: None,
+            inputs: self.inputs.clone(),
+        };
+        served.weigh()?;
+        Ok(served)
+    }
+
+    /// Brings the weights into the forms that the plan multiplies by, where they are not.
+    fn weigh(&mut self) -> Result<(), PlanError> {
+        let Self { model, plan, .. } = &*self;
+        if let Some(encrypted) = plan.encrypted() {
+            let service = Service::new(model, &self.inputs, encrypted.scheme().clone())?;
+            self.service = Some(Arc::new(service));
+            (self.packed, self.transformed) = Default::default();
+            return Ok(());
+        }
+        let layers = plan.linear().layers();
+        if self.packed.len() != layers.len() {
+            self.packed = Arc::new(pack(model, plan));
+        }
+        if self.transformed.len() != self.plan.linear().layers().len() {
+            self.transformed = Arc::new(transform(&self.model, &self.plan, self.cache_bytes));
+        }
+        Ok(())
+    }
+
+    /// The weights as they are multiplied under encryption, where the plan does that.
+    #[must_use]
+    pub fn service(&self) -> Option<&Service> {
+        self.service.as_deref()
     }
 
     /// The model.
@@ -127,6 +186,7 @@ fn transform(model: &Model, plan: &Plan, cache_bytes: usize) -> Vec<Vec<Poly<Eva
 #[derive(Default)]
 pub struct Catalogue {
     offer: Offer,
+    keyring: Keyring,
     models: BTreeMap<String, Plans>,
     metrics: Metrics,
 }
@@ -165,6 +225,18 @@ impl Catalogue {
     #[must_use]
     pub fn new(offer: Offer) -> Self {
         Self { offer, ..Self::default() }
+    }
+
+    /// The same with a place for the evaluation keys of its clients.
+    #[must_use]
+    pub fn with_keyring(self, keyring: Keyring) -> Self {
+        Self { keyring, ..self }
+    }
+
+    /// The evaluation keys of its clients.
+    #[must_use]
+    pub fn keyring(&self) -> &Keyring {
+        &self.keyring
     }
 
     /// What its clients can choose from.

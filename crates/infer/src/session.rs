@@ -9,18 +9,37 @@
 //! | agreed | S -> C | the same of the server |
 //! | prepare | C -> S | how many, digest of the linear layers' common plan; first time: public keys, base OTs; then the offline phase, at its end the id |
 //! | infer | C -> S | an id; the server burns it, answers, and the online phase runs |
+//! | evaluate | C -> S | under encryption instead: the input, in one round; see `session::encrypted` |
 //!
 //! Any failure ends the session and burns the pre-compute in use. Every failure on one side is told to the other.
 
 pub mod client;
+mod encrypted;
 mod hello;
 pub mod server;
+
+pub(crate) use encrypted::predict_keys;
+
+use crate::ProtocolError;
+use crate::plan::Plan;
 
 /// Binds all that follows to this session: both nonces and the plan.
 fn session_id(client: &[u8; 32], server: &[u8; 32], plan: &[u8; 32]) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new_derive_key("phineus session 1");
     hasher.update(client).update(server).update(plan);
     *hasher.finalize().as_bytes()
+}
+
+/// Under encryption there is nothing to prepare.
+fn refuse_unprepared(plan: &Plan) -> Result<(), ProtocolError> {
+    match plan.encrypted() {
+        None => Ok(()),
+        Some(_) => Err(ProtocolError::Engine {
+            engine: plan.options().engine,
+            what: "use pre-computes",
+            instead: "ask for the inference itself",
+        }),
+    }
 }
 
 fn hex(bytes: &[u8]) -> String {

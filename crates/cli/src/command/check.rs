@@ -32,7 +32,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let model = compile::quantise(&graph, &samples, &arguments.quantisation)?;
     println!("{}", compile::layer_table(&model));
     let plan = compile::plan(&model, &arguments.plan.options(None))?;
-    println!("{}", plan.proof());
+    match plan.encrypted() {
+        Some(encrypted) => println!("{encrypted}"),
+        None => println!("{}", plan.proof()),
+    }
     println!(
         "supported; scales shown here come from random inputs, `phineus compile --calibrate` sets the real ones"
     );

@@ -1,19 +1,22 @@
 //! `phineus infer`: a private prediction.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use phineus_infer::cipher::Identity;
 use phineus_infer::report::Report;
 use phineus_infer::session::client::{Prepared, Request, Session};
 use phineus_infer::store::{Limits, MemoryStore, Pool, Store, StoreError};
 use phineus_net::{Channel, Client};
 
 use crate::data::{self, Split};
+use crate::encrypted::IdentityFlags;
 use crate::extractor::{self, ExtractorFlags};
 use crate::failure::Failure;
 use crate::options::WishFlags;
 use crate::tls::ClientOptions;
-use crate::{compile, encrypted, process, table};
+use crate::{compile, process, table};
 
 /// Which server and model.
 #[derive(clap::Args)]
@@ -47,12 +50,14 @@ impl Connection {
 
     /// Connects and agrees on the plan.
     pub(crate) async fn open(&self, store: &dyn Store) -> Result<Session, Failure> {
-        if self.wishes.encrypted() {
-            return Err(Failure::new("--engine he needs no pre-computes: it is for `infer` only"));
-        }
+        self.open_as(store, None).await
+    }
+
+    /// As [`Connection::open`], with this client's keys where the network is evaluated under encryption.
+    async fn open_as(&self, store: &dyn Store, identity: Option<Arc<Identity>>) -> Result<Session, Failure> {
         let channel = self.channel().await?;
         let wishes = self.wishes.wishes();
-        let request = Request { model: self.model.clone(), pinned: self.plan, wishes };
+        let request = Request { model: self.model.clone(), pinned: self.plan, wishes, identity };
         Ok(Session::connect(channel, &request, store, &mut rand::rng()).await?)
     }
 }
@@ -110,10 +115,8 @@ pub(crate) struct Arguments {
     /// Print one report per image as JSON.
     #[arg(long)]
     json: bool,
-    /// With `--engine he`: file with the seed of this client's keys, made if there is none, so that a server that knows
-    /// the keys need not be sent them again.
-    #[arg(long)]
-    identity: Option<PathBuf>,
+    #[command(flatten)]
+    identity: IdentityFlags,
     #[command(flatten)]
     extractor: ExtractorFlags,
     #[command(flatten)]
@@ -122,18 +125,13 @@ pub(crate) struct Arguments {
 
 /// Predicts each image.
 pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
-    let Arguments { connection, images, identity, resize, json, .. } = &arguments;
-    if connection.wishes.encrypted() {
-        let channel = connection.channel().await?;
-        return encrypted::infer(channel, &connection.model, identity.as_deref(), images, (*resize, *json))
-            .await;
-    }
     let pool = arguments.pool.open(true, arguments.expiry.limits())?;
     let store: Box<dyn Store> = match pool {
         Some(pool) => Box::new(pool),
         None => Box::new(MemoryStore::new(Limits::default(), &mut rand::rng())),
     };
-    let mut session = arguments.connection.open(store.as_ref()).await?;
+    let identity = arguments.identity.open()?;
+    let mut session = arguments.connection.open_as(store.as_ref(), identity).await?;
     let public = session.plan().public().clone();
     let extractor = arguments.extractor.load()?;
     let shape = extractor::image_shape(extractor.as_ref(), compile::shape_of(&public.graph.nodes)?)?;
@@ -163,11 +161,11 @@ pub(crate) async fn predict(
     prepared: Option<Prepared>,
     input: &[i32],
 ) -> Result<Report, Failure> {
-    let prepared = match prepared {
-        Some(prepared) => prepared,
-        None => session.prepare().await?,
+    let inference = match prepared {
+        Some(prepared) => session.infer(prepared, input).await?,
+        None => session.predict(input).await?,
     };
-    let mut report = session.infer(prepared, input).await?.report;
+    let mut report = inference.report;
     report.client.peak_rss_bytes = process::peak_rss_bytes();
     Ok(report)
 }

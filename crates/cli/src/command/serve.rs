@@ -15,7 +15,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::sync::Semaphore;
 
 use crate::command::infer::PoolFlags;
-use crate::encrypted::{ServeFlags, Services};
+use crate::encrypted::KeyringFlags;
 use crate::failure::Failure;
 use crate::options::OfferFlags;
 use crate::size::Size;
@@ -36,7 +36,7 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     offer: OfferFlags,
     #[command(flatten)]
-    encrypted: ServeFlags,
+    keyring: KeyringFlags,
     #[command(flatten)]
     pool: PoolFlags,
     /// Most pre-computes kept per model.
@@ -81,11 +81,7 @@ pub(crate) struct Arguments {
 pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let doorway = Arc::new(arguments.transport.doorway()?);
     let listener = doorway.listen(&arguments.listen).await?;
-    let serving = Arc::new(if arguments.offer.encrypted()? {
-        Serving::Encrypted(Services::load(&arguments.models, &arguments.encrypted)?)
-    } else {
-        shares(&arguments, &doorway)?
-    });
+    let serving = Arc::new(Serving::load(&arguments, &doorway)?);
     // The first line is an interface: a parent process reads the port from it.
     println!("listening on {}", listener.local_addr()?);
     if let Some(address) = &arguments.metrics {
@@ -137,55 +133,71 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     }
 }
 
-/// What a server does with its clients.
-enum Serving {
-    /// Engines on shares.
-    Shares(Catalogue, Box<dyn Store>),
-    /// Networks under encryption.
-    Encrypted(Services),
+/// What a server has for its clients.
+struct Serving {
+    catalogue: Catalogue,
+    store: Box<dyn Store>,
 }
 
 impl Serving {
-    /// One client, from hello to goodbye; what was done.
-    async fn session(&self, channel: Channel<Server>) -> Result<Done, Failure> {
-        match self {
-            Self::Shares(catalogue, store) => {
-                let mut rng = Prg::from_generator(&mut rand::rng());
-                let rss = process::peak_rss_bytes;
-                let summary = server::serve(channel, catalogue, store.as_ref(), rss, &mut rng).await?;
-                Ok(Done::Shares(summary))
-            }
-            Self::Encrypted(services) => {
-                let summary = services.serve(channel).await?;
-                Ok(Done::Encrypted { served: summary.served })
-            }
+    /// The models with their plans, and the store of pre-computes.
+    fn load(arguments: &Arguments, doorway: &Doorway) -> Result<Self, Failure> {
+        let offer = arguments.offer.offer(doorway.link());
+        let options = offer.first().map_err(|e| Failure::new(e.to_string()))?;
+        let mut catalogue = Catalogue::new(offer).with_keyring(arguments.keyring.keyring());
+        for path in &arguments.models {
+            let bytes = std::fs::read(path).map_err(|e| Failure::at(path, e))?;
+            let model = phineus_model::phn::read(&bytes).map_err(|e| Failure::at(path, e))?;
+            let served = Served::new(model, &options, arguments.weight_cache_mb << 20)
+                .map_err(|e| Failure::at(path, e))?;
+            catalogue.add(served).map_err(|e| Failure::at(path, e))?;
         }
+        let limits = Limits {
+            per_plan: arguments.max_prepared,
+            per_peer: arguments.max_prepared_per_client,
+            bytes: arguments.max_stored.map_or(u64::MAX, |size| size.0),
+            life: arguments.expire_hours.map(|hours| Duration::from_secs(hours.saturating_mul(3600))),
+        };
+        let store: Box<dyn Store> = match (arguments.pool.open(false, limits)?, &arguments.spill) {
+            (Some(pool), _) => Box::new(pool),
+            (None, Some(spill)) => {
+                let disk = Directory::open(spill).map_err(|e| Failure::at(spill, e))?;
+                let memory = arguments.max_memory.map_or(u64::MAX, |size| size.0);
+                Box::new(MemoryStore::spilling(limits, memory, disk, &mut rand::rng())?)
+            }
+            (None, None) => Box::new(MemoryStore::new(limits, &mut rand::rng())),
+        };
+        Ok(Self { catalogue, store })
     }
 
-    /// All that is counted, as text; `None` where nothing is, or the store fails.
+    /// One client, from hello to goodbye.
+    async fn session(&self, channel: Channel<Server>) -> Result<Summary, Failure> {
+        let mut rng = Prg::from_generator(&mut rand::rng());
+        let rss = process::peak_rss_bytes;
+        Ok(server::serve(channel, &self.catalogue, self.store.as_ref(), rss, &mut rng).await?)
+    }
+
+    /// All that is counted, as text; `None` where the store fails.
     fn page(&self) -> Option<String> {
-        let Self::Shares(catalogue, store) = self else { return None };
-        let page = counts::render(catalogue, store.as_ref(), process::peak_rss_bytes());
+        let page = counts::render(&self.catalogue, self.store.as_ref(), process::peak_rss_bytes());
         page.inspect_err(|error| tracing::warn!("metrics: {error}")).ok()
     }
 
     /// What waits in the store, by model and engine.
     fn pool(&self) -> Result<Vec<serde_json::Value>, StoreError> {
-        let Self::Shares(catalogue, store) = self else { return Ok(Vec::new()) };
         let entry = |(labels, depth): (counts::Labels, counts::Depth)| {
             serde_json::json!({
                 "model": labels.model, "engine": labels.engine,
                 "records": depth.records, "bytes": depth.bytes, "clients": depth.clients,
             })
         };
-        Ok(counts::depths(catalogue, store.as_ref())?.into_iter().map(entry).collect())
+        Ok(counts::depths(&self.catalogue, self.store.as_ref())?.into_iter().map(entry).collect())
     }
 
     /// A session as a line of JSON: nothing in it tells one client from another.
-    fn line(&self, done: &Result<Done, Failure>, time: Duration) -> serde_json::Value {
+    fn line(&self, done: &Result<Summary, Failure>, time: Duration) -> serde_json::Value {
         let (summary, error) = match done {
-            Ok(Done::Shares(summary)) => (*summary, None),
-            Ok(Done::Encrypted { served }) => (Summary { served: *served, ..Summary::default() }, None),
+            Ok(summary) => (*summary, None),
             Err(error) => (Summary::default(), Some(error.to_string())),
         };
         serde_json::json!({
@@ -194,26 +206,6 @@ impl Serving {
             "sent_bytes": summary.traffic.sent, "received_bytes": summary.traffic.received,
             "rounds": summary.traffic.rounds, "pool": self.pool().ok(),
         })
-    }
-}
-
-/// What a session did.
-enum Done {
-    /// With an engine on shares.
-    Shares(Summary),
-    /// Under encryption.
-    Encrypted {
-        /// How many requests.
-        served: usize,
-    },
-}
-
-impl std::fmt::Display for Done {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Shares(summary) => summary.fmt(f),
-            Self::Encrypted { served } => write!(f, "{served} served under encryption"),
-        }
     }
 }
 
@@ -229,36 +221,6 @@ async fn expire(serving: Arc<Serving>) {
 
 /// Between two looks for what has expired.
 const EXPIRY: Duration = Duration::from_secs(60);
-
-/// The models with their plans, and the store of pre-computes.
-fn shares(arguments: &Arguments, doorway: &Doorway) -> Result<Serving, Failure> {
-    let offer = arguments.offer.offer(doorway.link());
-    let options = offer.first().map_err(|e| Failure::new(e.to_string()))?;
-    let mut catalogue = Catalogue::new(offer);
-    for path in &arguments.models {
-        let bytes = std::fs::read(path).map_err(|e| Failure::at(path, e))?;
-        let model = phineus_model::phn::read(&bytes).map_err(|e| Failure::at(path, e))?;
-        let served = Served::new(model, &options, arguments.weight_cache_mb << 20)
-            .map_err(|e| Failure::at(path, e))?;
-        catalogue.add(served).map_err(|e| Failure::at(path, e))?;
-    }
-    let limits = Limits {
-        per_plan: arguments.max_prepared,
-        per_peer: arguments.max_prepared_per_client,
-        bytes: arguments.max_stored.map_or(u64::MAX, |size| size.0),
-        life: arguments.expire_hours.map(|hours| Duration::from_secs(hours.saturating_mul(3600))),
-    };
-    let store: Box<dyn Store> = match (arguments.pool.open(false, limits)?, &arguments.spill) {
-        (Some(pool), _) => Box::new(pool),
-        (None, Some(spill)) => {
-            let disk = Directory::open(spill).map_err(|e| Failure::at(spill, e))?;
-            let memory = arguments.max_memory.map_or(u64::MAX, |size| size.0);
-            Box::new(MemoryStore::spilling(limits, memory, disk, &mut rand::rng())?)
-        }
-        (None, None) => Box::new(MemoryStore::new(limits, &mut rand::rng())),
-    };
-    Ok(Serving::Shares(catalogue, store))
-}
 
 async fn stop_signal(until_stdin_closes: bool) {
     let interrupted = tokio::signal::ctrl_c();

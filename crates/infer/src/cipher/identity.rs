@@ -8,13 +8,12 @@
 use std::fmt;
 use std::io::{self, Write as _};
 use std::path::Path;
+use std::sync::Arc;
 
-use phineus_he::slots::SecretKey;
+use phineus_he::slots::{Params, SecretKey};
 use phineus_kernel::prg::Prg;
 use rand::CryptoRng;
 use zeroize::Zeroizing;
-
-use super::scheme::Scheme;
 
 /// The seed of a client's keys. Zeroed on drop, never shown.
 pub struct Identity {
@@ -70,13 +69,13 @@ impl Identity {
         blake3::derive_key("phineus cipher token 1", &*self.seed)
     }
 
-    /// The secret key of a scheme.
+    /// The secret key for a scheme of this digest with these parameters.
     #[must_use]
-    pub fn secret(&self, scheme: &Scheme) -> SecretKey {
+    pub fn secret(&self, params: &Arc<Params>, scheme: &[u8; 32]) -> SecretKey {
         let mut hasher = blake3::Hasher::new_derive_key("phineus cipher secret 1");
-        hasher.update(&*self.seed).update(scheme.digest());
+        hasher.update(&*self.seed).update(scheme);
         let seed = Zeroizing::new(*hasher.finalize().as_bytes());
-        SecretKey::generate(scheme.params(), &mut Prg::from_seed32(&seed))
+        SecretKey::generate(params, &mut Prg::from_seed32(&seed))
     }
 }
 

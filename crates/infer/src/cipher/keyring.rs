@@ -81,6 +81,13 @@ impl Keyring {
     }
 }
 
+impl Default for Keyring {
+    /// A gigabyte, a day.
+    fn default() -> Self {
+        Self::new(1 << 30, Duration::from_secs(86_400))
+    }
+}
+
 impl fmt::Debug for Keyring {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = self.entries.lock().map_or(0, |entries| entries.len());

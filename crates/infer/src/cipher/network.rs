@@ -107,8 +107,21 @@ impl Network {
     /// # Errors
     /// As [`Network::new`].
     pub fn compiled(model: &Model, samples: &[Vec<f64>], peaks: Peaks) -> Result<Self, NetworkError> {
+        Self::compiled_with(model, samples, peaks, |_, _| {})
+    }
+
+    /// As [`Network::compiled`], with another map at the end.
+    pub(super) fn compiled_with(
+        model: &Model,
+        samples: &[Vec<f64>],
+        peaks: Peaks,
+        change: impl FnOnce(&mut Shape, &mut Affine),
+    ) -> Result<Self, NetworkError> {
         let chain = Chain::assemble(compiled::parts(&model.graph, Some(&model.weights)), true)?;
-        let (shapes, numbers) = chain.finish();
+        let (mut shapes, mut numbers) = chain.finish();
+        if let (Some(shape), Some(affine)) = (shapes.last_mut(), numbers.last_mut()) {
+            change(shape, affine);
+        }
         let network = Self { shapes, numbers, gain: 0 };
         let seen = if samples.is_empty() {
             network.largest(&compiled::spread(&model.graph))

@@ -6,6 +6,7 @@
 
 use std::collections::HashSet;
 
+use super::coefficients;
 use super::cost::{CostModel, Steps};
 use super::diagonal::{Diagonals, Reach};
 use super::layout::Layout;
@@ -29,6 +30,8 @@ pub struct Target {
     pub levels: usize,
     /// What the client sends.
     pub form: InputForm,
+    /// Whether every slot of a period of the result must hold an output of its own.
+    pub whole: bool,
 }
 
 /// Why there is no program.
@@ -84,7 +87,7 @@ impl State {
 /// # Errors
 /// Too many maps for the levels, or a map that does not fit the slots.
 pub fn plan(shapes: &[Shape], target: Target, costs: &CostModel) -> Result<Program, PlannerError> {
-    let Target { slots, levels, form } = target;
+    let Target { slots, levels, form, whole } = target;
     let needed = (2 * shapes.len()).checked_sub(1).ok_or(PlannerError::Empty)?;
     if needed > levels {
         return Err(PlannerError::Depth { needed, maps: shapes.len(), available: levels });
@@ -106,7 +109,8 @@ pub fn plan(shapes: &[Shape], target: Target, costs: &CostModel) -> Result<Progr
         } else {
             BEAM
         };
-        beam = proven(ways, &Entries::new(*shape), level, keep, last, costs);
+        let fits = |output: &Layout| !last || (output.is_clean() && (!whole || coefficients::fills(output)));
+        beam = proven(ways, &Entries::new(*shape), level, keep, fits, costs);
         if beam.is_empty() {
             let (inputs, outputs) = (shape.inputs(), shape.outputs());
             return Err(PlannerError::Layer { layer, inputs, outputs, slots });
@@ -168,7 +172,7 @@ fn proven(
     entries: &Entries,
     level: usize,
     keep: usize,
-    last: bool,
+    fits: impl Fn(&Layout) -> bool,
     costs: &CostModel,
 ) -> Vec<State> {
     ways.sort_by(|a, b| a.0.price.total_cmp(&b.0.price));
@@ -179,7 +183,7 @@ fn proven(
             break;
         }
         let Some(map) = Diagonals::new(entries, state.layout(), &way) else { continue };
-        if (last && !map.output().is_clean()) || !layouts.insert(map.regular().clone()) {
+        if !fits(map.output()) || !layouts.insert(map.regular().clone()) {
             continue;
         }
         // What was estimated counted diagonals that turn out to be empty.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use phineus_he::slots::{KeyShape, Params, ParamsLiteral, ReplySpec, RequestShape, SlotsError};
 
+use super::coefficients;
 use super::cost::CostModel;
 use super::encrypted::{Bounds, scheme_level};
 use super::map::Shape;
@@ -26,6 +27,8 @@ pub struct Choices {
     pub precision: u32,
     /// The largest value of the input.
     pub input: f64,
+    /// Whether results are left in coefficients, for additive shares of them.
+    pub shares: bool,
 }
 
 /// Parameters, program and messages of a network.
@@ -87,7 +90,7 @@ const MARGIN: f64 = 1.5;
 impl Default for Choices {
     /// Any form, inputs up to one.
     fn default() -> Self {
-        Self { form: InputForm::Any, precision: 24, input: 1.0 }
+        Self { form: InputForm::Any, precision: 24, input: 1.0, shares: false }
     }
 }
 
@@ -98,10 +101,13 @@ impl Scheme {
     /// A network that is too deep or too wide for every ring.
     pub fn new(shapes: &[Shape], choices: &Choices, costs: &CostModel) -> Result<Self, SchemeError> {
         let depth = (2 * shapes.len()).checked_sub(1).ok_or(PlannerError::Empty)?;
+        let padded = choices.shares.then(|| coefficients::padded(shapes));
+        let shapes = padded.as_deref().unwrap_or(shapes);
         let mut refused = None;
         for (log_n, cap) in RINGS {
             let Some(literal) = chain(log_n, cap, depth, choices.precision) else { continue };
-            let target = Target { slots: 1 << log_n, levels: depth, form: choices.form };
+            let target =
+                Target { slots: 1 << log_n, levels: depth, form: choices.form, whole: choices.shares };
             match planner::plan(shapes, target, costs) {
                 Ok(program) => return Self::with(Params::new(&literal?)?, program, choices),
                 Err(error) => refused = Some(error),

@@ -3,11 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use phineus_he::slots::{Ciphertext, Factor, Reply, Requests, SlotsError, Summand};
+use phineus_he::slots::{Ciphertext, Factor, Requests, SlotsError, Summand};
 use phineus_model::fixed::{self, Model, Reveal};
-use phineus_model::phn::Public;
-use rand::CryptoRng;
 
+use super::coefficients;
 use super::cost::CostModel;
 use super::keyring::ClientKeys;
 use super::network::{Network, NetworkError};
@@ -15,12 +14,11 @@ use super::program::Weights;
 use super::reach::InputForm;
 use super::scheme::{Choices, PEAKS, Scheme, SchemeError};
 
-/// The public half with its encoded weights.
+/// A model with its weights encoded for a scheme.
 pub struct Service {
-    public: Public,
-    choices: Choices,
-    scheme: Scheme,
+    scheme: Arc<Scheme>,
     weights: Weights<Factor, Summand>,
+    gain: i32,
     network: Network,
 }
 
@@ -37,102 +35,81 @@ pub enum ServiceError {
     /// Its numbers do not fit the parameters.
     #[error(transparent)]
     Slots(#[from] SlotsError),
-    /// It reveals less than this engine can.
-    #[error(
-        "the model reveals its arg-max only, which is not computed under encryption: compile it with logits"
-    )]
-    Reveal,
 }
 
 impl Service {
-    /// Derives the scheme of a compiled model and encodes its weights. Values are scaled for the model's calibration and
-    /// for these inputs, if there are any.
+    /// Encodes the weights of a compiled model for the scheme of its public half. Values are scaled for the model's
+    /// calibration and for these inputs, if there are any.
     ///
     /// # Errors
     /// [`ServiceError`].
-    pub fn new(
-        model: &Model,
-        samples: &[Vec<f64>],
-        form: InputForm,
-        precision: u32,
-    ) -> Result<Self, ServiceError> {
+    pub fn new(model: &Model, samples: &[Vec<f64>], scheme: Arc<Scheme>) -> Result<Self, ServiceError> {
         let network = Network::compiled(model, samples, PEAKS)?;
-        let public = Public::of(model);
-        let choices = choices(&public.graph, form, precision)?;
-        let scheme = Scheme::new(network.shapes(), &choices, &CostModel::default())?;
-        let weights = scheme.program().encode(scheme.params(), network.numbers())?;
-        Ok(Self { public, choices, scheme, weights, network })
-    }
-
-    /// What the client may see of the model.
-    #[must_use]
-    pub fn public(&self) -> &Public {
-        &self.public
-    }
-
-    /// What the scheme was derived with.
-    #[must_use]
-    pub fn choices(&self) -> &Choices {
-        &self.choices
+        let (program, params) = (scheme.program(), scheme.params());
+        let (gain, weights) = if model.graph.reveal == Reveal::ArgMax {
+            let fold = |shape: &mut _, affine: &mut _| {
+                coefficients::fold(shape, affine, program.output(), params);
+            };
+            let folded = Network::compiled_with(model, samples, PEAKS, fold)?;
+            (folded.gain(), program.encode(params, folded.numbers())?)
+        } else {
+            (network.gain(), program.encode(params, network.numbers())?)
+        };
+        Ok(Self { scheme, weights, gain, network })
     }
 
     /// Parameters, program and messages.
     #[must_use]
-    pub fn scheme(&self) -> &Scheme {
+    pub fn scheme(&self) -> &Arc<Scheme> {
         &self.scheme
     }
 
-    /// The network in the clear: what encryption computes but for its noise.
+    /// Results are 2^gain times the logits.
     #[must_use]
-    pub fn network(&self) -> &Network {
-        &self.network
+    pub fn gain(&self) -> i32 {
+        self.gain
     }
 
-    /// The answer to encrypted inputs: one reply per ciphertext of the output.
+    /// The logits of an input in the clear: what encryption computes but for its noise.
+    #[must_use]
+    pub fn clear(&self, input: &[f64]) -> Vec<f64> {
+        let unit = f64::from(-self.network.gain()).exp2();
+        self.network.evaluate(input).iter().map(|v| v * unit).collect()
+    }
+
+    /// The encrypted result; `lap` is called behind every map with its number.
     ///
     /// # Errors
     /// [`SlotsError`]: keys of another scheme.
-    pub fn answer(
+    pub fn evaluate(
         &self,
         keys: &ClientKeys,
         requests: Requests,
-        rng: &mut impl CryptoRng,
-    ) -> Result<Vec<Reply>, SlotsError> {
-        let results = self.evaluate(keys, requests)?;
-        let scheme = keys.evaluator.scheme();
-        results.iter().map(|result| scheme.reply(result, &keys.public, self.scheme.reply(), rng)).collect()
-    }
-
-    /// The encrypted result.
-    ///
-    /// # Errors
-    /// As [`Service::answer`].
-    pub fn evaluate(&self, keys: &ClientKeys, requests: Requests) -> Result<Vec<Ciphertext>, SlotsError> {
-        let inputs = requests.into_ciphertexts(self.scheme.input())?;
-        self.scheme.program().run(&keys.evaluator, &self.weights, inputs)
+        mut lap: impl FnMut(usize),
+    ) -> Result<Vec<Ciphertext>, SlotsError> {
+        let mut values = requests.into_ciphertexts(self.scheme.input())?;
+        let program = self.scheme.program();
+        for map in 0..program.maps().len() {
+            values = program.step(&keys.evaluator, &self.weights, map, &values)?;
+            lap(map);
+        }
+        Ok(values)
     }
 }
 
 impl fmt::Debug for Service {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Service").field("name", &self.public.name).finish_non_exhaustive()
+        write!(f, "Service({} maps)", self.scheme.program().maps().len())
     }
 }
 
-/// What a client derives from the public half: the same scheme.
+/// What both parties derive from the public half of a model.
 ///
 /// # Errors
 /// As [`Service::new`].
-pub fn scheme_of(public: &Public, form: InputForm, precision: u32) -> Result<Arc<Scheme>, ServiceError> {
-    let shapes = Network::shapes_of(&public.graph)?;
-    let choices = choices(&public.graph, form, precision)?;
-    Ok(Arc::new(Scheme::new(&shapes, &choices, &CostModel::default())?))
-}
-
-fn choices(graph: &fixed::Graph, form: InputForm, precision: u32) -> Result<Choices, ServiceError> {
-    if graph.reveal == Reveal::ArgMax {
-        return Err(ServiceError::Reveal);
-    }
+pub fn scheme_of(graph: &fixed::Graph, form: InputForm, precision: u32) -> Result<Arc<Scheme>, ServiceError> {
+    let shapes = Network::shapes_of(graph)?;
     let input = graph.facts.first().map_or(1.0, |fact| fact.step * fact.lo.abs().max(fact.hi.abs()) as f64);
-    Ok(Choices { form, precision, input })
+    let choices = Choices { form, precision, input, shares: graph.reveal == Reveal::ArgMax };
+    Ok(Arc::new(Scheme::new(&shapes, &choices, &CostModel::default())?))
 }

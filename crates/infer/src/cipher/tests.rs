@@ -91,14 +91,16 @@ fn check(shapes: &[Shape], target: Target) -> (Program, Clear) {
 
 #[test]
 fn lola_in_33_key_switches() {
-    let (program, _) = check(&lola(), Target { slots: 8192, levels: 5, form: InputForm::Convolution });
+    let (program, _) =
+        check(&lola(), Target { slots: 8192, levels: 5, form: InputForm::Convolution, whole: false });
     assert!(program.switches() <= 33 && program.products() <= 56);
     assert_eq!((program.input().ciphers(), program.output().ciphers()), (1, 1));
 }
 
 #[test]
 fn lola_from_a_dense_message() {
-    let (program, _) = check(&lola(), Target { slots: 8192, levels: 5, form: InputForm::Message });
+    let (program, _) =
+        check(&lola(), Target { slots: 8192, levels: 5, form: InputForm::Message, whole: false });
     assert_eq!(program.input().ciphers(), 1);
     assert!(program.switches() <= 38 && program.products() <= 84);
 }
@@ -107,7 +109,7 @@ fn lola_from_a_dense_message() {
 fn lola_small_in_4096_slots() {
     let shapes = [lola()[0], Shape::Dense { inputs: 845, outputs: 10 }];
     for form in [InputForm::Any, InputForm::Message] {
-        let (program, _) = check(&shapes, Target { slots: 4096, levels: 3, form });
+        let (program, _) = check(&shapes, Target { slots: 4096, levels: 3, form, whole: false });
         assert!(program.switches() <= 25, "{}", program.switches());
     }
 }
@@ -115,7 +117,7 @@ fn lola_small_in_4096_slots() {
 #[test]
 fn a_linear_layer() {
     let shapes = [Shape::Dense { inputs: 4096, outputs: 102 }];
-    let (program, _) = check(&shapes, Target { slots: 4096, levels: 1, form: InputForm::Any });
+    let (program, _) = check(&shapes, Target { slots: 4096, levels: 1, form: InputForm::Any, whole: false });
     assert!(program.switches() <= 27);
 }
 
@@ -140,7 +142,7 @@ fn odd_shapes() {
         (vec![Shape::Dense { inputs: 1, outputs: 1 }], 4),
     ] {
         for form in [InputForm::Any, InputForm::Convolution, InputForm::Message] {
-            check(&shapes, Target { slots, levels: 5, form });
+            check(&shapes, Target { slots, levels: 5, form, whole: false });
         }
     }
 }
@@ -177,7 +179,7 @@ fn a_batch_is_its_inputs_one_by_one() {
 fn depth_is_an_error_with_advice() {
     let error = planner::plan(
         &lola(),
-        Target { slots: 8192, levels: 4, form: InputForm::Any },
+        Target { slots: 8192, levels: 4, form: InputForm::Any, whole: false },
         &CostModel::default(),
     );
     let error = error.unwrap_err().to_string();
@@ -185,8 +187,11 @@ fn depth_is_an_error_with_advice() {
         error.contains("needs 5 levels") && error.contains("have 4") && error.contains("larger parameters")
     );
     let wide = [Shape::Dense { inputs: 10, outputs: 300 }];
-    let error =
-        planner::plan(&wide, Target { slots: 256, levels: 5, form: InputForm::Any }, &CostModel::default());
+    let error = planner::plan(
+        &wide,
+        Target { slots: 256, levels: 5, form: InputForm::Any, whole: false },
+        &CostModel::default(),
+    );
     assert!(matches!(error, Err(planner::PlannerError::Layer { layer: 0, .. })));
 }
 
@@ -244,7 +249,7 @@ fn trained_networks_on_real_digits() {
         let largest = network.largest(&inputs[..20]);
         let network = network.scaled(&largest, Peaks { square: 2.0, output: 1.0 });
         let slots = 8192;
-        let target = Target { slots, levels: 5, form };
+        let target = Target { slots, levels: 5, form, whole: false };
         let program = planner::plan(network.shapes(), target, &CostModel::default()).unwrap();
         assert!(program.switches() <= switches, "{name}: {}", program.switches());
         assert!(program.products() <= products, "{name}: {}", program.products());

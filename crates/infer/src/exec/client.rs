@@ -76,7 +76,7 @@ impl Shared {
                 Choice::NonLinear(layer) => {
                     Some(shared.seed.mask(node, layer.mask_bits(), layer.instances()))
                 }
-                Choice::Linear(_) | Choice::Local => None,
+                Choice::Linear(_) | Choice::Local | Choice::Cipher(_) => None,
             };
         }
         shared.local(plan);
@@ -200,7 +200,7 @@ pub(crate) async fn online(
                 let (layer, layer_material) = layers.next().ok_or(ProtocolError::Material)?;
                 nonlinear_online(channel, (layer, layer_material), &mut tweaks, &material).await?;
             }
-            Choice::Linear(_) | Choice::Local => continue,
+            Choice::Linear(_) | Choice::Local | Choice::Cipher(_) => continue,
         }
         costs[node] = clock.lap(channel.traffic());
     }

@@ -143,6 +143,8 @@ pub(crate) async fn online(
                 Some(nonlinear_online(channel, (layer, material), delta.as_ref(), &seed, &y).await?)
             }
             Choice::Local => compute(|| local::apply(graph, node, &shares)),
+            // Plans with such nodes have no pre-computes.
+            Choice::Cipher(_) => return Err(ProtocolError::Material),
         };
         for input in inputs {
             if last_reader[*input] == Some(node) {

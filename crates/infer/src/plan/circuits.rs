@@ -69,9 +69,13 @@ impl Circuits {
 
     /// One circuit that reveals to the client which output is the largest, and nothing else.
     pub(super) fn argmax(&mut self, public: &Public) -> Result<GarbledLayer, PlanError> {
+        self.largest(public, public.graph.facts[public.graph.output].bits)
+    }
+
+    /// The same on shares modulo 2^`in_bits` of what the outputs are.
+    pub(super) fn largest(&mut self, public: &Public, in_bits: u32) -> Result<GarbledLayer, PlanError> {
         let graph = &public.graph;
         let (input, values) = (graph.output, graph.nodes[graph.output].len());
-        let in_bits = graph.facts[input].bits;
         self.afford(values * in_bits as usize)?;
         let circuit = gadgets::argmax(in_bits, values).map_err(|e| refused(&graph.nodes[input].name, e))?;
         Ok(GarbledLayer {

@@ -47,6 +47,13 @@ pub struct LinearPlan {
 }
 
 impl LinearPlan {
+    /// Of a network without linear layers on shares.
+    pub(super) fn none() -> Self {
+        let nothing = f64::NEG_INFINITY;
+        let proof = Proof { layers: Vec::new(), log2_distance: nothing, log2_failure: nothing };
+        Self { count: 1, layers: Vec::new(), proof, keeps_weights: false }
+    }
+
     /// Inferences at once.
     #[must_use]
     pub fn count(&self) -> usize {

@@ -3,7 +3,8 @@
 use phineus_kernel::wire::{PeerMisbehaved, Wire, check_len};
 use thiserror::Error;
 
-use super::options::{Engine, Link, Options, Rounding, Transfers};
+use super::options::{Engine, Link, Options, Precision, Rounding, Transfers};
+use crate::cipher::InputForm;
 
 /// What a client asks for; the server chooses whatever it leaves open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -14,6 +15,8 @@ pub struct Wishes {
     pub rounding: Option<Rounding>,
     /// As the client sees it.
     pub link: Option<Link>,
+    /// Of what it encrypts, where networks are evaluated under encryption.
+    pub form: Option<InputForm>,
 }
 
 /// What a server is willing to run: each list holds at least one entry to be of use, and the first is its choice where
@@ -28,6 +31,10 @@ pub struct Offer {
     pub links: Vec<Link>,
     /// How transfers are made, whatever the client wishes.
     pub transfers: Transfers,
+    /// What clients may encrypt.
+    pub forms: Vec<InputForm>,
+    /// Of networks under encryption, whatever the client wishes.
+    pub precision: Precision,
 }
 
 /// A wish that the server does not fulfil.
@@ -44,6 +51,7 @@ impl Wishes {
     #[must_use]
     pub fn fulfilled_by(&self, options: &Options) -> bool {
         self.engine.is_none_or(|engine| engine == options.engine)
+            && (options.engine != Engine::He || self.form.is_none_or(|form| form == options.form))
             && self
                 .rounding
                 .map_or(options.rounding == Rounding::Exact, |rounding| rounding == options.rounding)
@@ -58,6 +66,8 @@ impl Default for Offer {
             roundings: vec![Rounding::Exact],
             links: vec![Link::LAN, Link::METRO, Link::WAN],
             transfers: Transfers::default(),
+            forms: InputForm::ALL.to_vec(),
+            precision: Precision::default(),
         }
     }
 }
@@ -73,8 +83,9 @@ impl Offer {
             self.links.iter().min_by(nearer)
         };
         let link = wishes.link.as_ref().map_or(self.links.first(), alike);
+        let engine = pick("engine", &self.engines, wishes.engine, Engine::name)?;
         Ok(Options {
-            engine: pick("engine", &self.engines, wishes.engine, Engine::name)?,
+            engine,
             rounding: pick(
                 "rounding",
                 &self.roundings,
@@ -83,11 +94,15 @@ impl Offer {
             )?,
             link: link.copied().unwrap_or_default(),
             transfers: self.transfers,
+            // Without encryption plans do not depend on it.
+            form: match engine {
+                Engine::He => pick("form of the input", &self.forms, wishes.form, InputForm::name)?,
+                _ => InputForm::default(),
+            },
+            precision: self.precision,
         })
     }
-}
 
-impl Offer {
     /// The options of a client that accepts whatever comes first.
     ///
     /// # Errors
@@ -122,12 +137,13 @@ impl Wire for Wishes {
     const NAME: &'static str = "session.wishes";
 
     fn wire_len(spec: &()) -> usize {
-        3 + Link::wire_len(spec)
+        4 + Link::wire_len(spec)
     }
 
     fn encode(&self, out: &mut Vec<u8>) {
         out.push(self.engine.map_or(OPEN, Engine::code));
         out.push(self.rounding.map_or(OPEN, Rounding::code));
+        out.push(self.form.map_or(OPEN, InputForm::code));
         out.push(u8::from(self.link.is_some()));
         match &self.link {
             Some(link) => link.encode(out),
@@ -146,12 +162,16 @@ impl Wire for Wishes {
             OPEN => None,
             code => Some(Rounding::from_code(code).ok_or(invalid("unknown rounding"))?),
         };
-        let link = match (bytes[2], &bytes[3..]) {
+        let form = match bytes[2] {
+            OPEN => None,
+            code => Some(InputForm::from_code(code).ok_or(invalid("unknown form of the input"))?),
+        };
+        let link = match (bytes[3], &bytes[4..]) {
             (0, zeros) if zeros.iter().all(|b| *b == 0) => None,
             (1, link) => Some(Link::decode(link, spec)?),
             _ => return Err(invalid("flag of the link")),
         };
-        Ok(Self { engine, rounding, link })
+        Ok(Self { engine, rounding, link, form })
     }
 }
 
@@ -169,10 +189,11 @@ mod tests {
             engine in prop::option::of(prop::sample::select(Engine::ALL)),
             rounding in prop::option::of(prop::sample::select(Rounding::ALL)),
             link in prop::option::of((1_000_u64..1_000_000_000, 0_u64..1_000_000)),
-            at in 0_usize..27, with: u8,
+            form in prop::option::of(prop::sample::select(InputForm::ALL)),
+            at in 0_usize..28, with: u8,
         ) {
             let link = link.map(|(rate, micros)| Link::symmetric(rate, Duration::from_micros(micros)));
-            let wishes = Wishes { engine, rounding, link };
+            let wishes = Wishes { engine, rounding, link, form };
             let mut bytes = Vec::new();
             wishes.encode(&mut bytes);
             prop_assert_eq!(Wishes::decode(&bytes, &()), Ok(wishes));

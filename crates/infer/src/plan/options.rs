@@ -12,6 +12,8 @@ use phineus_kernel::wire::{PeerMisbehaved, Wire, check_len};
 use phineus_net::shaped::{LinkError, LinkProfile};
 use thiserror::Error;
 
+use crate::cipher::InputForm;
+
 /// Who computes the non-linear layers, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Engine {
@@ -24,6 +26,8 @@ pub enum Engine {
     Ot,
     /// For every layer what takes least time over the link ([`Plan::explain`](super::Plan::explain)).
     Auto,
+    /// None: the whole network is evaluated under encryption ([`crate::cipher`]).
+    He,
 }
 
 /// How accumulators become activations.
@@ -70,7 +74,63 @@ pub struct Options {
     pub link: Link,
     /// For all layers that need any.
     pub transfers: Transfers,
+    /// What the client encrypts, where networks are evaluated under encryption.
+    pub form: InputForm,
+    /// Bits of the scale at least, there.
+    pub precision: Precision,
 }
+
+/// Bits of the scale of values under encryption, at least: slots are precise to about twelve bits less.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Precision(u8);
+
+impl Precision {
+    /// So many bits.
+    ///
+    /// # Errors
+    /// The name of a number outside 16 to 25.
+    pub fn new(bits: u32) -> Result<Self, UnknownName> {
+        bits.to_string().parse()
+    }
+
+    /// How many.
+    #[must_use]
+    pub const fn bits(self) -> u32 {
+        self.0 as u32
+    }
+
+    fn checked(bits: u8) -> Option<Self> {
+        PRECISIONS.contains(&bits).then_some(Self(bits))
+    }
+}
+
+impl Default for Precision {
+    /// 24.
+    fn default() -> Self {
+        Self(24)
+    }
+}
+
+impl fmt::Display for Precision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for Precision {
+    type Err = UnknownName;
+
+    fn from_str(text: &str) -> Result<Self, UnknownName> {
+        text.parse().ok().and_then(Self::checked).ok_or_else(|| UnknownName {
+            given: text.to_owned(),
+            what: "precision",
+            known: format!("{} to {} bits", PRECISIONS.start(), PRECISIONS.end()),
+        })
+    }
+}
+
+/// Fewer bits say nothing, more do not fit the words of residues.
+const PRECISIONS: std::ops::RangeInclusive<u8> = 16..=25;
 
 /// A word that names no choice.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -126,9 +186,23 @@ macro_rules! names {
     };
 }
 
-names!(Engine, "engine", Delphi = "delphi", ClientGarbler = "client-garbler", Ot = "ot", Auto = "auto");
+names!(
+    Engine,
+    "engine",
+    Delphi = "delphi",
+    ClientGarbler = "client-garbler",
+    Ot = "ot",
+    Auto = "auto",
+    He = "he"
+);
+names!(InputForm, "form of the input", Any = "any", Convolution = "convolution", Message = "message");
 names!(Rounding, "rounding", Exact = "exact", Stochastic = "stochastic");
 names!(Transfers, "kind of transfers", SoftSpoken = "softspoken", Silent = "silent", Auto = "auto");
+
+impl Engine {
+    /// Those whose values are shared between the parties; their results equal the clear-text reference bit for bit.
+    pub const ON_SHARES: &[Self] = &[Self::Delphi, Self::ClientGarbler, Self::Ot, Self::Auto];
+}
 
 impl Link {
     /// Two machines in one room: 3 Gbps, 0.3 ms.
@@ -192,7 +266,7 @@ impl FromStr for Link {
 
 impl Options {
     /// Bytes of their encoding.
-    pub(crate) const WIRE_LEN: usize = 3 + 24;
+    pub(crate) const WIRE_LEN: usize = 5 + 24;
 
     /// The default of everything but the engine.
     #[must_use]
@@ -254,6 +328,7 @@ impl Wire for Options {
 
     fn encode(&self, out: &mut Vec<u8>) {
         out.extend([self.engine.code(), self.rounding.code(), self.transfers.code()]);
+        out.extend([self.form.code(), self.precision.0]);
         self.link.encode(out);
     }
 
@@ -263,7 +338,9 @@ impl Wire for Options {
             engine: Engine::from_code(bytes[0]).ok_or(invalid(Self::NAME, "unknown engine"))?,
             rounding: Rounding::from_code(bytes[1]).ok_or(invalid(Self::NAME, "unknown rounding"))?,
             transfers: Transfers::from_code(bytes[2]).ok_or(invalid(Self::NAME, "unknown transfers"))?,
-            link: Link::decode(&bytes[3..], spec)?,
+            form: InputForm::from_code(bytes[3]).ok_or(invalid(Self::NAME, "unknown form of the input"))?,
+            precision: Precision::checked(bytes[4]).ok_or(invalid(Self::NAME, "no possible precision"))?,
+            link: Link::decode(&bytes[5..], spec)?,
         })
     }
 }
@@ -286,13 +363,23 @@ mod tests {
         });
         let pick = |all: &'static [Engine]| prop::sample::select(all);
         (pick(Engine::ALL), prop::sample::select(Rounding::ALL), prop::sample::select(Transfers::ALL), link)
-            .prop_map(|(engine, rounding, transfers, link)| Options { engine, rounding, link, transfers })
+            .prop_flat_map(|(engine, rounding, transfers, link)| {
+                let rest = (prop::sample::select(InputForm::ALL), PRECISIONS);
+                rest.prop_map(move |(form, precision)| Options {
+                    engine,
+                    rounding,
+                    link,
+                    transfers,
+                    form,
+                    precision: Precision(precision),
+                })
+            })
     }
 
     proptest! {
         #[test]
         fn options_have_one_encoding(
-            options in any_options(), at in 0_usize..27, with: u8, bytes in prop::collection::vec(any::<u8>(), 0..40),
+            options in any_options(), at in 0_usize..29, with: u8, bytes in prop::collection::vec(any::<u8>(), 0..40),
         ) {
             let mut encoded = Vec::new();
             options.encode(&mut encoded);
@@ -313,9 +400,17 @@ mod tests {
     fn impossible_options_are_refused() {
         let mut encoded = Vec::new();
         Options::default().encode(&mut encoded);
-        for (at, bytes) in
-            [(0, &[99][..]), (1, &[2]), (2, &[3]), (3, &[0; 8]), (11, &[0xff; 8]), (19, &[0xff; 8])]
-        {
+        for (at, bytes) in [
+            (0, &[99][..]),
+            (1, &[2]),
+            (2, &[3]),
+            (3, &[99]),
+            (4, &[15]),
+            (4, &[26]),
+            (5, &[0; 8]),
+            (13, &[0xff; 8]),
+            (21, &[0xff; 8]),
+        ] {
             let mut bad = encoded.clone();
             bad[at..at + bytes.len()].copy_from_slice(bytes);
             assert!(matches!(Options::decode(&bad, &()), Err(PeerMisbehaved::Invalid { .. })), "{at}");

@@ -9,12 +9,14 @@ use phineus_net::{Channel, ChannelError, Client, Traffic};
 use rand::{CryptoRng, Rng as _};
 use zeroize::Zeroizing;
 
+use super::encrypted::{self, Asking};
 use super::hello::{
     AGREE, AGREED, COMMAND, Command, GO, HELLO, Hello, MAX_PUBLIC, NAME_LEN, READY, STATS, VERSION, WELCOME,
     WELCOME_HEAD,
 };
-use super::{hex, session_id};
+use super::{hex, refuse_unprepared, session_id};
 use crate::ProtocolError;
+use crate::cipher::Identity;
 use crate::clock::{Clock, Side};
 use crate::exec;
 use crate::exec::material::ClientMaterial;
@@ -35,6 +37,8 @@ pub struct Request {
     pub pinned: Option<[u8; 32]>,
     /// Whatever is open, the server chooses.
     pub wishes: Wishes,
+    /// Whose keys are used where the network is evaluated under encryption; without one, keys of this session alone.
+    pub identity: Option<Arc<Identity>>,
 }
 
 /// An agreed session with a server.
@@ -45,6 +49,8 @@ pub struct Session {
     id: [u8; 32],
     rng: Prg,
     setup: Option<Setup>,
+    /// Where the network is evaluated under encryption.
+    asking: Option<Asking>,
     priority: Priority,
     over: bool,
 }
@@ -86,9 +92,9 @@ impl Session {
     ) -> Result<Self, ProtocolError> {
         let mut rng = Prg::from_generator(rng);
         match Self::agree(&mut channel, request, store, &mut rng).await {
-            Ok((plan, lot, id)) => {
+            Ok((plan, lot, id, asking)) => {
                 let (setup, priority) = (None, Priority::Foreground);
-                Ok(Self { channel, plan, lot, id, rng, setup, priority, over: false })
+                Ok(Self { channel, plan, lot, id, rng, setup, asking, priority, over: false })
             }
             Err(error) => {
                 channel.abort(&error.public()).await;
@@ -102,8 +108,8 @@ impl Session {
         request: &Request,
         store: &dyn Store,
         rng: &mut Prg,
-    ) -> Result<(Arc<Plan>, Lot, [u8; 32]), ProtocolError> {
-        let Request { model, pinned, wishes } = request.clone();
+    ) -> Result<(Arc<Plan>, Lot, [u8; 32], Option<Asking>), ProtocolError> {
+        let Request { model, pinned, wishes, identity } = request.clone();
         if model.len() > NAME_LEN {
             // No server can have it.
             return Err(CatalogueError::Unknown {
@@ -145,6 +151,11 @@ impl Session {
         let kept = [u8::from(store.witness(server, epoch)?)];
         let count = store.advance(server)?.to_le_bytes();
         channel.send_bytes(AGREE, &[&nonce[..], plan.digest(), &count, &kept].concat()).await?;
+        let encrypted = plan.encrypted();
+        let identity = encrypted.map(|_| identity.unwrap_or_else(|| Arc::new(Identity::random(rng))));
+        if let Some(identity) = &identity {
+            encrypted::introduce(channel, identity).await?;
+        }
         channel.flush().await?;
         match channel.recv_bytes(AGREED, 1).await?[..] {
             [0] => drop(store.burn(server)?),
@@ -156,8 +167,12 @@ impl Session {
                 );
             }
         }
+        let asking = match encrypted.zip(identity) {
+            Some((encrypted, identity)) => Some(Asking::begin(channel, encrypted, &identity, id, rng).await?),
+            None => None,
+        };
         let lot = Lot { plan: *plan.digest(), peer: server };
-        Ok((Arc::new(plan), lot, id))
+        Ok((Arc::new(plan), lot, id, asking))
     }
 
     /// The plan both sides agreed on.
@@ -233,6 +248,26 @@ impl Session {
         Ok(())
     }
 
+    /// One inference with all that it takes: evaluated under encryption where the plan says so, on a pre-compute that is
+    /// made now everywhere else.
+    ///
+    /// # Errors
+    /// [`ProtocolError`]; after anything but a refused input the session is over.
+    pub async fn predict(&mut self, input: &[i32]) -> Result<Inference, ProtocolError> {
+        if self.asking.is_none() {
+            let prepared = self.prepare().await?;
+            return self.infer(prepared, input).await;
+        }
+        let result = self.try_evaluate(input).await;
+        self.conclude(result).await
+    }
+
+    /// Bytes of keys that had to be sent at the beginning, where the network is evaluated under encryption.
+    #[must_use]
+    pub fn uploaded(&self) -> usize {
+        self.asking.as_ref().map_or(0, |asking| asking.uploaded)
+    }
+
     /// The online phase. The pre-compute is used up whatever happens.
     ///
     /// # Errors
@@ -273,6 +308,7 @@ impl Session {
             return Err(ProtocolError::Over);
         }
         let plan = self.plan.clone();
+        refuse_unprepared(&plan)?;
         let bulk = if count == 1 { None } else { Some(plan.bulk(count)?) };
         let linear = bulk.as_ref().unwrap_or(plan.linear());
         let mut clock = Clock::start(Side::Client, self.channel.traffic());
@@ -316,16 +352,31 @@ impl Session {
         Ok(())
     }
 
-    async fn try_infer(&mut self, prepared: Prepared, input: &[i32]) -> Result<Inference, ProtocolError> {
+    /// Refuses an input that the network does not take, and a session that is over.
+    fn check_input(&self, input: &[i32]) -> Result<(), ProtocolError> {
         if self.over {
             return Err(ProtocolError::Over);
         }
-        let plan = self.plan.clone();
-        let graph = &plan.public().graph;
+        let graph = &self.plan.public().graph;
         let (fact, expected) = (graph.facts[0], graph.nodes[0].len());
         if input.len() != expected || input.iter().any(|x| !(fact.lo..=fact.hi).contains(&i64::from(*x))) {
             return Err(ProtocolError::Input { expected, got: input.len(), lo: fact.lo, hi: fact.hi });
         }
+        Ok(())
+    }
+
+    async fn try_evaluate(&mut self, input: &[i32]) -> Result<Inference, ProtocolError> {
+        self.check_input(input)?;
+        let _first = schedule::claim(Priority::Online);
+        let asking = self.asking.as_mut().ok_or(ProtocolError::Material)?;
+        let (values, report) = asking.infer(&mut self.channel, &self.plan, input, &mut self.rng).await?;
+        Ok(Inference { values, report })
+    }
+
+    async fn try_infer(&mut self, prepared: Prepared, input: &[i32]) -> Result<Inference, ProtocolError> {
+        self.check_input(input)?;
+        let plan = self.plan.clone();
+        let graph = &plan.public().graph;
         let Prepared { id, material } = prepared;
         if material.plan != *plan.digest() {
             return Err(ProtocolError::Material);
@@ -396,7 +447,7 @@ pub(crate) struct Stats {
 }
 
 impl Stats {
-    fn enter(&self, report: &mut Report) {
+    pub(super) fn enter(&self, report: &mut Report) {
         report.server = self.footprint;
         for (layer, (offline, online)) in
             report.layers.iter_mut().zip(self.offline_cpu.iter().zip(&self.online_cpu))

@@ -13,7 +13,7 @@ use crate::schedule::Priority;
 use crate::store::PoolId;
 
 /// Version of the wire protocol. Any change of any message raises it.
-pub(crate) const VERSION: u16 = 3;
+pub(crate) const VERSION: u16 = 4;
 
 pub(crate) const HELLO: Step = Step::new("session.hello");
 pub(crate) const WELCOME: Step = Step::new("session.welcome");
@@ -114,6 +114,8 @@ pub(crate) enum Command {
     Prepare(u32, [u8; 32], Priority),
     /// Run an inference on the pre-compute of this id.
     Infer([u8; 16]),
+    /// Evaluate the network on so many inputs under encryption.
+    Evaluate(u32),
     /// Nothing more.
     Bye,
 }
@@ -139,6 +141,10 @@ impl Wire for Command {
                 out.extend(id);
             }
             Self::Bye => out.push(3),
+            Self::Evaluate(count) => {
+                out.push(5);
+                out.extend(count.to_le_bytes());
+            }
         }
         out.resize(end, 0);
     }
@@ -155,6 +161,7 @@ impl Wire for Command {
             1 => Ok(Self::Prepare(count, digest, Priority::Foreground)),
             2 if bytes[17..] == [0; 20] => Ok(Self::Infer(id)),
             3 if bytes[1..] == [0; 36] => Ok(Self::Bye),
+            5 if bytes[5..] == [0; 32] => Ok(Self::Evaluate(count)),
             4 => Ok(Self::Prepare(count, digest, Priority::Background)),
             _ => Err(PeerMisbehaved::Invalid { what: Self::NAME, reason: "unknown command" }),
         }
@@ -173,7 +180,7 @@ mod tests {
         fn hello_round_trips_and_survives_any_bytes(
             version: u16, model in "[a-z0-9-]{0,64}", pinned: Option<[u8; 32]>,
             pool: [u8; 16], engine in proptest::option::of(proptest::sample::select(Engine::ALL)),
-            flips in proptest::collection::vec((0usize..151, any::<u8>()), 0..4),
+            flips in proptest::collection::vec((0usize..152, any::<u8>()), 0..4),
         ) {
             let wishes = Wishes { engine, ..Wishes::default() };
             let hello = Hello { version, model, pinned, wishes, pool: PoolId::from_bytes(pool) };

@@ -10,10 +10,11 @@ use phineus_net::{Channel, Server, Traffic};
 use rand::{CryptoRng, Rng as _};
 
 use super::client::Stats;
+use super::encrypted::Answering;
 use super::hello::{
     AGREE, AGREE_LEN, AGREED, COMMAND, Command, GO, HELLO, Hello, READY, STATS, VERSION, WELCOME,
 };
-use super::{hex, session_id};
+use super::{hex, refuse_unprepared, session_id};
 use crate::ProtocolError;
 use crate::compute::compute;
 use crate::exec;
@@ -93,10 +94,12 @@ async fn converse(
     let (served, lot, session) = agree(channel, catalogue, store, rng).await?;
     let plan = served.plan();
     let mut setup = None;
+    let mut answering = Answering::begin(channel, catalogue.keyring(), &served, session).await?;
     loop {
         match channel.recv::<Command>(COMMAND, &()).await? {
             Command::Bye => return Ok(()),
             Command::Prepare(count, digest, priority) => {
+                refuse_unprepared(plan)?;
                 let start = Instant::now();
                 store.check_room(&lot, count as usize, 0)?;
                 let bulk = if count == 1 { None } else { Some(plan.bulk(count as usize)?) };
@@ -120,6 +123,7 @@ async fn converse(
                 catalogue.metrics().prepared(&served, count.into(), start.elapsed());
             }
             Command::Infer(id) => {
+                refuse_unprepared(plan)?;
                 let (_first, start) = (schedule::claim(Priority::Online), Instant::now());
                 let record = compute(|| store.take(&lot, PrepId::from_bytes(id)))?;
                 let stored_bytes = record.len() as u64;
@@ -133,6 +137,21 @@ async fn converse(
                 channel.send(STATS, &Stats { footprint, offline_cpu, online_cpu }).await?;
                 channel.flush().await?;
                 summary.served += 1;
+                catalogue.metrics().answered(&served, start.elapsed());
+            }
+            Command::Evaluate(count) => {
+                let answering = answering.as_mut().ok_or(ProtocolError::Engine {
+                    engine: plan.options().engine,
+                    what: "evaluate networks under encryption",
+                    instead: "prepare first",
+                })?;
+                let (_first, start) = (schedule::claim(Priority::Online), Instant::now());
+                let online_cpu = answering.infer(channel, &served, count, rng).await?;
+                let footprint = Footprint { peak_rss_bytes: peak_rss(), stored_bytes: 0 };
+                let offline_cpu = vec![0.0; plan.rows()];
+                channel.send(STATS, &Stats { footprint, offline_cpu, online_cpu }).await?;
+                channel.flush().await?;
+                summary.served += count as usize;
                 catalogue.metrics().answered(&served, start.elapsed());
             }
         }

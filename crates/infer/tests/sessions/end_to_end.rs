@@ -137,7 +137,7 @@ async fn every_pattern_is_exact_and_moves_the_bytes_foretold() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_engine_is_exact_and_moves_the_bytes_foretold() {
-    for engine in Engine::ALL {
+    for engine in Engine::ON_SHARES {
         let options = Options::of(*engine);
         for model in nets::patterns() {
             under(&options, model, 2).await;
@@ -150,7 +150,7 @@ async fn every_engine_is_exact_and_moves_the_bytes_foretold() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn silent_transfers_serve_every_engine() {
-    for engine in Engine::ALL {
+    for engine in Engine::ON_SHARES {
         let options = Options { transfers: Transfers::Silent, ..Options::of(*engine) };
         let models = nets::patterns();
         let model = models.into_iter().find(|m| m.name == "overlapping maxima").unwrap();

@@ -39,6 +39,8 @@ impl Host {
             roundings: vec![options.rounding],
             links: vec![options.link],
             transfers: options.transfers,
+            forms: vec![options.form],
+            precision: options.precision,
         });
         for model in models {
             catalogue.add(Served::new(model, options, 1 << 26).unwrap()).unwrap();

@@ -34,7 +34,7 @@ async fn infer(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pre_compute_serves_in_another_session() {
-    let engines = Engine::ALL.iter().flat_map(|engine| {
+    let engines = Engine::ON_SHARES.iter().flat_map(|engine| {
         [nets::tiny("tiny"), nets::dense_only(3, Reveal::ArgMax)].map(|model| (Options::of(*engine), model))
     });
     for (options, model) in engines {
@@ -59,7 +59,7 @@ async fn a_pre_compute_serves_in_another_session() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bytes_of_a_wrong_length_or_plan_are_no_material() {
-    for engine in Engine::ALL {
+    for engine in Engine::ON_SHARES {
         let host = Host::of_options(&Options::of(*engine), [nets::tiny("tiny")]);
         refuses_other_bytes(&host).await;
     }

@@ -7,8 +7,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use phineus_infer::cipher::session::{client, server};
-use phineus_infer::cipher::{Identity, InputForm, Keyring, Service};
+use phineus_infer::cipher::InputForm;
+use phineus_infer::plan::{Engine, Offer, Options, Precision, Wishes};
+use phineus_infer::served::{Catalogue, Served};
+use phineus_infer::session::client::{Request, Session};
+use phineus_infer::session::server;
+use phineus_infer::store::{Limits, MemoryStore};
 use phineus_kernel::prg::Prg;
 use phineus_model::{float, onnx, zoo};
 use phineus_net::tcp;
@@ -133,50 +137,68 @@ async fn measure(mode: &Mode, data: Option<&Path>, count: usize) -> Result<Row, 
     let real = |sample: &Sample| model.preprocess.apply(&sample.pixels);
     let seen = calibration.iter().map(real).collect::<Result<Vec<_>, _>>()?;
     let failed = |error: &dyn std::fmt::Display| Failure::new(format!("{}: {error}", mode.name));
-    let service = Service::new(&model, &seen, mode.form, mode.precision).map_err(|e| failed(&e))?;
-    let service = Arc::new(service);
+    let precision = Precision::new(mode.precision).map_err(|e| failed(&e))?;
+    let options = Options { form: mode.form, precision, ..Options::of(Engine::He) };
+    let offer = Offer { engines: vec![Engine::He], forms: vec![mode.form], precision, ..Offer::default() };
+    let mut catalogue = Catalogue::new(offer);
+    let served = Served::with_inputs(model.clone(), &options, 0, &seen).map_err(|e| failed(&e))?;
+    catalogue.add(served).map_err(|e| failed(&e))?;
+    let catalogue = Arc::new(catalogue);
+    let wishes = Wishes { engine: Some(Engine::He), link: Some(options.link), ..Wishes::default() };
+    let served = catalogue.find(mode.name, &wishes).map_err(|e| failed(&e))?;
+    let service = served.service().ok_or_else(|| failed(&"not under encryption"))?;
 
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
-    let services = vec![service.clone()];
-    let serving = tokio::spawn(async move {
-        let (stream, _) = listener.accept().await.map_err(|e| e.to_string())?;
-        let channel = tcp::from_stream(stream).map_err(|e| e.to_string())?;
-        let keyring = Keyring::new(usize::MAX, Duration::from_secs(3600));
-        let mut rng = Prg::from_generator(&mut rand::rng());
-        server::serve(channel, &services, &keyring, &mut rng).await.map_err(|e| e.to_string())
-    });
+    let serving = {
+        let catalogue = catalogue.clone();
+        tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.map_err(|e| e.to_string())?;
+            let channel = tcp::from_stream(stream).map_err(|e| e.to_string())?;
+            let mut rng = Prg::from_generator(&mut rand::rng());
+            let store = MemoryStore::new(Limits::default(), &mut rng);
+            let rss = process::peak_rss_bytes;
+            server::serve(channel, &catalogue, &store, rss, &mut rng).await.map_err(|e| e.to_string())
+        })
+    };
     let mut channel = tcp::connect(address, DEADLINE).await?;
     channel.set_deadline(DEADLINE);
-    let identity = Identity::random(&mut rand::rng());
-    let mut session = client::Session::connect(channel, &identity, mode.name, &mut rand::rng())
-        .await
-        .map_err(|e| failed(&e))?;
+    let store = MemoryStore::new(Limits::default(), &mut rand::rng());
+    let request = Request { model: mode.name.to_owned(), wishes, ..Request::default() };
+    let mut session =
+        Session::connect(channel, &request, &store, &mut rand::rng()).await.map_err(|e| failed(&e))?;
 
-    let gain = f64::from(-service.network().gain()).exp2();
-    let (mut total, mut encrypt, mut decrypt) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut total, mut encrypt, mut evaluate, mut decrypt) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let (mut same_class, mut right, mut worst, mut largest) = (0, 0, 0.0_f64, f64::MIN_POSITIVE);
     let (mut request_bytes, mut reply_bytes) = (0, 0);
+    let output = model.graph.output;
     for sample in &images {
-        let input = real(sample)?;
+        let input = model.encode_pixels(&sample.pixels)?;
         let start = Instant::now();
-        let found = session.infer(&input).await.map_err(|e| failed(&e))?;
+        let report = session.predict(&input).await.map_err(|e| failed(&e))?.report;
         total.push(start.elapsed());
-        encrypt.push(found.encrypt);
-        decrypt.push(found.decrypt);
-        (request_bytes, reply_bytes) = (found.traffic.sent, found.traffic.received);
-        let expected: Vec<f64> = service.network().evaluate(&input).iter().map(|v| v * gain).collect();
-        for (a, b) in found.logits.iter().zip(&expected) {
-            worst = worst.max((a - b).abs());
+        // The first row is the client's encryption, that of the output waits for the reply, the last one decrypts it.
+        let row =
+            |row: usize| Duration::from_secs_f64(report.layers.get(row).map_or(0.0, |l| l.online.seconds));
+        encrypt.push(row(0));
+        evaluate.push(row(output));
+        decrypt.push(row(report.layers.len() - 1));
+        let online = report.online;
+        (request_bytes, reply_bytes) = (online.client_to_server_bytes, online.server_to_client_bytes);
+        let real: Vec<f64> = input.iter().map(|&x| f64::from(x) * model.graph.facts[0].step).collect();
+        let expected = service.clear(&real);
+        for (a, b) in report.output.logits.iter().zip(&expected) {
+            worst = worst.max((f64::from(*a) - b).abs());
             largest = largest.max(b.abs());
         }
-        let class = largest_at(&found.logits);
+        let class = report.output.argmax;
         same_class += usize::from(class == largest_at(&expected));
         right += usize::from(Some(class) == sample.label);
     }
     let key_bytes = session.uploaded() as u64;
     session.close().await.map_err(|e| failed(&e))?;
-    let summary = serving.await.map_err(|e| failed(&e))?.map_err(|e| failed(&e))?;
+    serving.await.map_err(|e| failed(&e))?.map_err(|e| failed(&e))?;
     let scheme = service.scheme();
     Ok(Row {
         mode: mode.name,
@@ -184,7 +206,7 @@ async fn measure(mode: &Mode, data: Option<&Path>, count: usize) -> Result<Row, 
         images: images.len(),
         end_to_end_ms: median_ms(total),
         encrypt_ms: median_ms(encrypt),
-        server_ms: median_ms(summary.evaluations),
+        server_ms: median_ms(evaluate),
         decrypt_ms: median_ms(decrypt),
         key_switches: scheme.program().switches(),
         products: scheme.program().products(),

@@ -1,0 +1,212 @@
+//! What a session of a network under encryption adds: the client's keys, sent once per identity, and its inferences.
+//!
+//! | step | direction | content |
+//! |---|---|---|
+//! | token | C -> S | names the client's keys; goes with the agreement |
+//! | known | S -> C | whether the server has them for this plan; by which power of two results are scaled |
+//! | keys | C -> S | public key and evaluation keys, unless it has |
+//! | evaluate | C -> S | how many inputs; then the executor's messages ([`crate::exec::cipher`]), and the server's times |
+//!
+//! Keys belong to a client and a scheme: a client that comes with another client's token can at most have the server
+//! compute on ciphertexts that it cannot make or read. The token says nothing about any key, and a server that forgets keys
+//! ([`Keyring`]) is sent them again.
+
+use std::sync::Arc;
+
+use phineus_he::slots::{EvalKeys, KeyShape, KeyUpload, Params, PublicKey, SecretKey};
+use phineus_kernel::prg::Prg;
+use phineus_kernel::wire::Wire as _;
+use phineus_net::{Channel, Client, Server, Step};
+use zeroize::Zeroizing;
+
+use super::client::Stats;
+use super::hello::{COMMAND, Command, STATS};
+use crate::ProtocolError;
+use crate::cipher::{ClientKeys, Encrypted as Evaluation, Identity, Keyring};
+use crate::clock::{Clock, Side};
+use crate::compute::compute;
+use crate::exec;
+use crate::exec::cipher::{Ends, Found};
+use crate::plan::{Encrypted, Plan};
+use crate::protocol::script::Script;
+use crate::report::{Output, Report};
+use crate::served::Served;
+
+const TOKEN: Step = Step::new("cipher.token");
+const KNOWN: Step = Step::new("cipher.known");
+const PUBLIC_KEY: Step = Step::new("cipher.public-key");
+const KEYS: Step = Step::new("cipher.keys");
+/// Whether keys are known, and the gain.
+const KNOWN_LEN: usize = 1 + 2;
+
+/// The client's side.
+pub(super) struct Asking {
+    secret: SecretKey,
+    gain: i32,
+    /// Bytes of keys that had to be sent.
+    pub(super) uploaded: usize,
+    ends: Ends<Client>,
+}
+
+/// The server's side.
+pub(super) struct Answering {
+    keys: Arc<ClientKeys>,
+    ends: Ends<Server>,
+}
+
+/// The client names its keys; nothing is awaited.
+pub(super) async fn introduce(
+    channel: &mut Channel<Client>,
+    identity: &Identity,
+) -> Result<(), ProtocolError> {
+    Ok(channel.send_bytes(TOKEN, &identity.token()).await?)
+}
+
+impl Asking {
+    /// Sends the keys that the server does not have.
+    pub(super) async fn begin(
+        channel: &mut Channel<Client>,
+        encrypted: &Encrypted,
+        identity: &Identity,
+        session: [u8; 32],
+        rng: &mut Prg,
+    ) -> Result<Self, ProtocolError> {
+        let scheme = encrypted.scheme();
+        let known = channel.recv_bytes(KNOWN, KNOWN_LEN).await?;
+        let gain = i16::from_le_bytes([known[1], known[2]]).into();
+        let secret = compute(|| identity.secret(scheme.params(), scheme.digest()));
+        let uploaded =
+            if known[0] == 1 { 0 } else { send_keys(channel, &secret, scheme.keys(), rng).await? };
+        Ok(Self { secret, gain, uploaded, ends: Ends { session, transfers: None } })
+    }
+
+    /// One inference, on an input that the network takes.
+    pub(super) async fn infer(
+        &mut self,
+        channel: &mut Channel<Client>,
+        plan: &Plan,
+        input: &[i32],
+        rng: &mut Prg,
+    ) -> Result<(Vec<i64>, Report), ProtocolError> {
+        let graph = &plan.public().graph;
+        let step = graph.facts[0].step;
+        let input = Zeroizing::new(input.iter().map(|&x| f64::from(x) * step).collect());
+        let mut report = Report::empty(plan, "tcp");
+        let mut clock = Clock::start(Side::Client, channel.traffic());
+        channel.send(COMMAND, &Command::Evaluate(1)).await?;
+        let start = clock.lap(channel.traffic());
+        let (found, costs) =
+            exec::cipher::client(channel, plan, &self.secret, &mut self.ends, &input, rng).await?;
+        for (layer, cost) in report.layers.iter_mut().zip(costs) {
+            layer.online = cost;
+        }
+        if let Some(layer) = report.layers.first_mut() {
+            layer.online += start;
+        }
+        clock.lap(channel.traffic());
+        channel.recv::<Stats>(STATS, plan).await?.enter(&mut report);
+        if let Some(layer) = report.layers.last_mut() {
+            layer.online += clock.lap(channel.traffic());
+        }
+        report.total();
+        let values = match found {
+            Found::Logits(scaled) => {
+                let unit = f64::from(-self.gain).exp2();
+                let logits: Vec<f64> = scaled.into_iter().map(|v| v * unit).collect();
+                report.output = Output::of_real(graph, &logits);
+                let step = graph.facts[graph.output].step;
+                logits.into_iter().map(|v| (v / step).round() as i64).collect()
+            }
+            Found::ArgMax(index) => {
+                let values = vec![index as i64];
+                report.output = Output::of(graph, &values);
+                values
+            }
+        };
+        Ok((values, report))
+    }
+}
+
+impl Answering {
+    /// Receives the keys that `keyring` does not have.
+    pub(super) async fn begin(
+        channel: &mut Channel<Server>,
+        keyring: &Keyring,
+        served: &Served,
+        session: [u8; 32],
+    ) -> Result<Option<Self>, ProtocolError> {
+        let Some((encrypted, service)) = served.plan().encrypted().zip(served.service()) else {
+            return Ok(None);
+        };
+        let scheme = encrypted.scheme();
+        let mut token = [0; 32];
+        token.copy_from_slice(&channel.recv_bytes(TOKEN, 32).await?);
+        let name = Keyring::name(&token, scheme.digest());
+        let known = keyring.get(&name);
+        let gain = i16::try_from(service.gain()).unwrap_or_default().to_le_bytes();
+        channel.send_bytes(KNOWN, &[u8::from(known.is_some()), gain[0], gain[1]]).await?;
+        channel.flush().await?;
+        let keys = match known {
+            Some(keys) => keys,
+            None => {
+                let (public, keys) = recv_keys(channel, scheme.params(), scheme.keys()).await?;
+                let evaluator = Evaluation::new(keys, scheme.bounds());
+                let keys = Arc::new(ClientKeys { evaluator, public });
+                // Two halves of every key, in words of 32 bits where the message has 28.
+                keyring.put(name, keys.clone(), encrypted.key_bytes() * 16 / 7);
+                keys
+            }
+        };
+        Ok(Some(Self { keys, ends: Ends { session, transfers: None } }))
+    }
+
+    /// Answers `count` inputs; the seconds of every row of the report.
+    pub(super) async fn infer(
+        &mut self,
+        channel: &mut Channel<Server>,
+        served: &Served,
+        count: u32,
+        rng: &mut Prg,
+    ) -> Result<Vec<f64>, ProtocolError> {
+        let service = served.service().filter(|_| count == 1).ok_or(ProtocolError::Engine {
+            engine: served.plan().options().engine,
+            what: "evaluate several inputs at once in this form",
+            instead: "ask for one at a time",
+        })?;
+        exec::cipher::server(channel, (served.plan(), service), &self.keys, &mut self.ends, rng).await
+    }
+}
+
+/// Makes and sends the keys of a scheme; their bytes.
+pub(super) async fn send_keys(
+    channel: &mut Channel<Client>,
+    secret: &SecretKey,
+    shape: &KeyShape,
+    rng: &mut Prg,
+) -> Result<usize, ProtocolError> {
+    let (public, keys) = compute(|| (secret.public_key(rng), KeyUpload::generate(secret, shape, rng)));
+    channel.send(PUBLIC_KEY, &public).await?;
+    channel.send(KEYS, &keys?).await?;
+    channel.flush().await?;
+    Ok(PublicKey::wire_len(secret.params()) + KeyUpload::wire_len(shape))
+}
+
+/// Receives the keys of a scheme.
+pub(super) async fn recv_keys(
+    channel: &mut Channel<Server>,
+    params: &Arc<Params>,
+    shape: &KeyShape,
+) -> Result<(PublicKey, EvalKeys), ProtocolError> {
+    let public = channel.recv::<PublicKey>(PUBLIC_KEY, params).await?;
+    let upload = channel.recv::<KeyUpload>(KEYS, shape).await?;
+    Ok((public, compute(|| upload.expand())))
+}
+
+/// Enters what a new client sends before its first inference.
+pub(crate) fn predict_keys(encrypted: &Encrypted, script: &mut Script) {
+    let scheme = encrypted.scheme();
+    script.up(32);
+    script.down(KNOWN_LEN);
+    script.up(PublicKey::wire_len(scheme.params()));
+    script.up(KeyUpload::wire_len(scheme.keys()));
+}
