@@ -404,17 +404,18 @@ impl Plan {
     /// times.
     #[must_use]
     pub fn predicted(&self) -> Report {
-        self.predicted_with([0; 2])
+        self.predicted_in(&self.linear, None)
     }
 
-    /// As [`Plan::predicted`], for a session that has oblivious transfers in stock, down and up.
+    /// As [`Plan::predicted`], for a session that has set up its oblivious transfers, or goes on with those of an earlier one:
+    /// so many are in stock, down and up.
     #[must_use]
     pub fn predicted_with(&self, stock: [usize; 2]) -> Report {
-        self.predicted_in(&self.linear, stock)
+        self.predicted_in(&self.linear, Some(stock))
     }
 
     /// As [`Plan::predicted_with`], for one of the inferences whose linear layers are prepared together.
-    fn predicted_in(&self, linear: &LinearPlan, stock: [usize; 2]) -> Report {
+    fn predicted_in(&self, linear: &LinearPlan, stock: Option<[usize; 2]>) -> Report {
         let mut report = Report::empty(self, "predicted");
         protocol::predict(self, linear, stock, &mut report);
         report
@@ -424,7 +425,7 @@ impl Plan {
     /// as [`Plan::predicted`], the beginning of the session excluded and stocks of transfers filled by all inferences alike.
     #[must_use]
     pub fn predicted_mean(&self, linear: &LinearPlan) -> [report::Cost; 2] {
-        let Report { mut offline, online, .. } = self.predicted_in(linear, [usize::MAX / 4; 2]);
+        let Report { mut offline, online, .. } = self.predicted_in(linear, Some([usize::MAX / 4; 2]));
         let transfers = self.nonlinear().map(NonLinear::transfers);
         let sum = transfers.fold([0; 2], |[a, b], [down, up]| [a + down, b + up]);
         let [up, down] = self.directions.filling(sum);
@@ -465,7 +466,13 @@ impl Plan {
     /// Bytes and rounds of the keys and base transfers with which a session begins that prepares `linear`.
     #[must_use]
     pub fn set_up_cost(&self, linear: &LinearPlan) -> report::Cost {
-        protocol::set_up_cost(self, linear)
+        protocol::set_up(self, linear, false).total()
+    }
+
+    /// The same for a session that goes on with the transfers of an earlier one.
+    #[must_use]
+    pub fn resumption_cost(&self, linear: &LinearPlan) -> report::Cost {
+        protocol::set_up(self, linear, true).total()
     }
 
     /// What both parties compare before they prepare `linear` together: parameters, packings and response formats of

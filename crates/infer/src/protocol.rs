@@ -13,13 +13,15 @@ use phineus_mpc::ot::cot;
 
 use crate::plan::{Directions, LinearPlan, NonLinear, Plan};
 use crate::report::{Cost, Report};
+use crate::session::resumption::{ANSWER_LEN, OFFER_LEN};
 use script::{Script, Way};
 
 /// Enters the bytes and rounds of every layer of an inference into a report, session set-up excluded; `linear`: how the
-/// linear layers of several inferences are prepared together; `stock`: transfers in stock before, down and up.
-pub(crate) fn predict(plan: &Plan, linear: &LinearPlan, stock: [usize; 2], report: &mut Report) {
+/// linear layers of several inferences are prepared together; `stock`: transfers in stock before, down and up; `None` if
+/// transfers are set up between the linear layers and the others.
+pub(crate) fn predict(plan: &Plan, linear: &LinearPlan, stock: Option<[usize; 2]>, report: &mut Report) {
     if let Some(encrypted) = plan.encrypted() {
-        return crate::exec::cipher::predict(plan, encrypted, stock, report);
+        return crate::exec::cipher::predict(plan, encrypted, stock.unwrap_or_default(), report);
     }
     let count = linear.count() as u64;
     for (i, layer) in linear.layers().iter().enumerate() {
@@ -31,7 +33,10 @@ pub(crate) fn predict(plan: &Plan, linear: &LinearPlan, stock: [usize; 2], repor
             ..Cost::default()
         };
     }
-    let mut script = Script::new(*plan.directions(), stock);
+    let mut script = match stock {
+        Some(stock) => Script::new(*plan.directions(), stock),
+        None => set_up(plan, linear, false).begin_anew(),
+    };
     let layers: Vec<_> = plan.server_garbled().collect();
     for (layer, cost) in layers.iter().zip(act_gc::predict_offline(&layers, &mut script)) {
         report.layers[layer.node].offline += cost;
@@ -100,13 +105,22 @@ fn predict_nonlinear(layer: &NonLinear, script: &mut Script) {
     }
 }
 
-/// Bytes and rounds of the keys that `linear` uses and of all base transfers.
-pub(crate) fn set_up_cost(plan: &Plan, linear: &LinearPlan) -> Cost {
+/// The keys that `linear` uses, and the transfers: taken up again, or set up.
+pub(crate) fn set_up(plan: &Plan, linear: &LinearPlan, resumed: bool) -> Script {
     let directions = *plan.directions();
     let mut script = Script::new(directions, [0; 2]);
     match plan.encrypted() {
         Some(encrypted) => crate::session::predict_keys(encrypted, &mut script),
         None => script.up_frames(plan.key_bytes(linear)),
+    }
+    if directions.any() && plan.encrypted().is_none() {
+        script.up(OFFER_LEN);
+        // With the answer of the linear layers, whose round it is.
+        script = script.behind_an_answer();
+        script.down(ANSWER_LEN);
+    }
+    if resumed {
+        return script;
     }
     let [points, reply] = cot::setup_messages();
     if directions.down.is_some() {
@@ -119,5 +133,5 @@ pub(crate) fn set_up_cost(plan: &Plan, linear: &LinearPlan) -> Cost {
     }
     script.engine_setup(Way::Down);
     script.engine_setup(Way::Up);
-    script.lap()
+    script
 }

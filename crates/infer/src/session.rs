@@ -7,15 +7,17 @@
 //! | welcome | S -> C | protocol version, nonce, its store's name and count of sessions, the options served, public half of the model |
 //! | agree | C -> S | nonce, the plan digest that the client derived, its store's count of sessions, whether it has burned what the two have prepared |
 //! | agreed | S -> C | the same of the server |
-//! | prepare | C -> S | how many, digest of the linear layers' common plan; first time: public keys, base OTs; then the offline phase, at its end the id |
+//! | prepare | C -> S | how many, digest of the linear layers' common plan; public keys the first time; then the offline phase: linear layers, the first time oblivious transfers (of an earlier session, or set up anew), the others, at its end the id |
 //! | infer | C -> S | an id; the server burns it, answers, and the online phase runs |
 //! | evaluate | C -> S | under encryption instead: the input, in one round; see `session::encrypted` |
 //!
-//! Any failure ends the session and burns the pre-compute in use. Every failure on one side is told to the other.
+//! Any failure ends the session and burns the pre-compute in use. Every failure on one side is told to the other. After a
+//! goodbye each side keeps its ends of the oblivious transfers for the next session (`resumption`).
 
 pub mod client;
 mod encrypted;
 mod hello;
+pub(crate) mod resumption;
 pub mod server;
 
 pub(crate) use encrypted::predict_keys;

@@ -24,6 +24,7 @@ mod memory;
 mod peer;
 mod pool;
 mod seal;
+mod states;
 
 pub use id::{PoolId, PrepId};
 pub use memory::MemoryStore;
@@ -75,14 +76,16 @@ pub struct Limits {
     pub per_peer: u64,
     /// Bytes of all records.
     pub bytes: u64,
-    /// How long a pre-compute lives; `None`: until it is used.
+    /// How long a pre-compute or a state lives; `None`: until it is used.
     pub life: Option<Duration>,
+    /// Bytes of all states; the oldest make room.
+    pub states: u64,
 }
 
 impl Default for Limits {
-    /// None.
+    /// None for pre-computes, 256 MiB for states.
     fn default() -> Self {
-        Self { per_plan: u64::MAX, per_peer: u64::MAX, bytes: u64::MAX, life: None }
+        Self { per_plan: u64::MAX, per_peer: u64::MAX, bytes: u64::MAX, life: None, states: 256 << 20 }
     }
 }
 
@@ -167,11 +170,28 @@ pub trait Store: Send + Sync {
     /// [`StoreError::Io`].
     fn witness(&self, peer: PoolId, epoch: u64) -> Result<bool, StoreError>;
 
-    /// Burns all pre-computes shared with a peer; how many there were.
+    /// Burns all pre-computes and states shared with a peer; how many pre-computes there were.
     ///
     /// # Errors
     /// [`StoreError::Io`].
     fn burn(&self, peer: PoolId) -> Result<usize, StoreError>;
+
+    /// Keeps a state that the next session with the same peer may take up, under a name that both know. Old ones make room
+    /// for it. `lot.plan` names what it is a state of.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]; it is not kept then.
+    fn keep(&self, lot: &Lot, name: PrepId, record: &[u8]) -> Result<(), StoreError>;
+
+    /// Hands out the state of this name, or the latest, once and for all; `None` if there is none that can be read.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] if its removal could not be made durable: it is then not handed out.
+    fn resume(
+        &self,
+        lot: &Lot,
+        name: Option<PrepId>,
+    ) -> Result<Option<(PrepId, Zeroizing<Vec<u8>>)>, StoreError>;
 }
 
 #[cfg(test)]

@@ -151,7 +151,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
             }
         }
     }
-    session.close().await?;
+    session.close_into(store.as_ref()).await?;
     Ok(())
 }
 

@@ -95,7 +95,7 @@ impl Filling {
         };
         let result = result.await;
         match result {
-            Ok(()) => session.close().await,
+            Ok(()) => session.close_into(self.store.as_ref()).await,
             Err(error) => {
                 // The others finish what they have begun.
                 self.left.store(0, Ordering::Relaxed);
@@ -191,7 +191,7 @@ async fn top_up(
     let missing = depth.saturating_sub(store.list(lot)?.len());
     if missing == 0 {
         if let Some(session) = session {
-            session.close().await?;
+            session.close_into(store.as_ref()).await?;
         }
         return Ok(ControlFlow::Continue(()));
     }

@@ -157,6 +157,7 @@ impl Serving {
             per_peer: arguments.max_prepared_per_client,
             bytes: arguments.max_stored.map_or(u64::MAX, |size| size.0),
             life: arguments.expire_hours.map(|hours| Duration::from_secs(hours.saturating_mul(3600))),
+            ..Limits::default()
         };
         let store: Box<dyn Store> = match (arguments.pool.open(false, limits)?, &arguments.spill) {
             (Some(pool), _) => Box::new(pool),

@@ -246,9 +246,11 @@ async fn nonlinear_online(
             act_gc::evaluator(channel, layer, tweak, material, &Zeroizing::new(mask)).await
         }
         (NonLinear::Ot(layer), ClientLayer::Ot(record)) => {
-            let mask = Zeroizing::new(all.seed.mask(layer.node, layer.mask_bits, layer.instances));
-            act_ot::client(channel, layer, record, &all.seed, &mask).await?;
-            Ok(Vec::new())
+            let mask = match layer.mask_bits {
+                0 => Vec::new(),
+                bits => all.seed.mask(layer.node, bits, layer.instances),
+            };
+            act_ot::client(channel, layer, record, &all.seed, &Zeroizing::new(mask)).await
         }
         (NonLinear::Product(layer), ClientLayer::Ot(record)) => {
             let mask = Zeroizing::new(all.seed.mask(layer.node, layer.product.bits(), layer.instances));

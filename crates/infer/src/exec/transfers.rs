@@ -1,4 +1,4 @@
-//! The oblivious transfers of a session: set up once, drawn from by every pre-compute.
+//! The oblivious transfers of a session: set up once, drawn from by every pre-compute, and kept for the next session.
 //!
 //! A direction is set up if the plan uses it: *down* the server holds the offset and the client chooses, *up* the reverse.
 //! Where the hash keys of random transfers start follows from the transcripts of all base transfers: both parties
@@ -9,6 +9,7 @@ use phineus_mpc::ot::{cot, engine};
 use phineus_mpc::rot::{self, Tweaks};
 use phineus_net::{Channel, Client, Role, Server};
 use rand::CryptoRng;
+use zeroize::Zeroizing;
 
 use crate::ProtocolError;
 use crate::plan::Directions;
@@ -17,6 +18,13 @@ use crate::plan::Directions;
 pub(crate) struct Transfers<R: Role> {
     send: Option<rot::Sender<R>>,
     receive: Option<rot::Receiver<R>>,
+}
+
+impl<R: Role> Default for Transfers<R> {
+    /// Of a plan that uses none.
+    fn default() -> Self {
+        Self { send: None, receive: None }
+    }
 }
 
 impl<R: Role> Transfers<R> {
@@ -50,6 +58,56 @@ impl<R: Role> Transfers<R> {
         [send, self.receive.as_ref().map_or(0, rot::Receiver::stock)]
     }
 
+    /// What the next session begins with; `None` if an extension failed.
+    pub(crate) fn suspend(self) -> Option<Zeroizing<Vec<u8>>> {
+        let mut parts = Vec::new();
+        if let Some(send) = self.send {
+            parts.push(send.suspend()?);
+        }
+        if let Some(receive) = self.receive {
+            parts.push(receive.suspend()?);
+        }
+        let mut all = Zeroizing::new(Vec::with_capacity(parts.iter().map(|part| part.len()).sum()));
+        parts.iter().for_each(|part| all.extend_from_slice(part));
+        Some(all)
+    }
+
+    /// The reverse of [`Transfers::suspend`], in a session whose name is fresh and equal on both sides; `None` if the bytes
+    /// are no state of these directions.
+    pub(crate) fn resume(directions: &Directions, bytes: &[u8], session: &[u8; 32]) -> Option<Self> {
+        let Directions { down, up } = *directions;
+        let (own, theirs) = if R::LEADER { (down, up) } else { (up, down) };
+        let mut rest = bytes;
+        let mut take = |len: usize| {
+            let (head, tail) = rest.split_at_checked(len)?;
+            rest = tail;
+            Some(head)
+        };
+        let mut transfers = Self::default();
+        if let Some(engine) = own {
+            let [len, _] = rot::kept(engine);
+            transfers.send = Some(rot::Sender::resume(engine, take(len)?, session)?);
+        }
+        if let Some(engine) = theirs {
+            let [_, len] = rot::kept(engine);
+            transfers.receive = Some(rot::Receiver::resume(engine, take(len)?, session)?);
+        }
+        rest.is_empty().then_some(transfers)
+    }
+
+    /// The same on both sides if the two ends belong together, and on no others.
+    pub(crate) fn mark(&self) -> [u8; 32] {
+        let mut hasher = blake3::Hasher::new_derive_key("phineus transfers, two ends of one state");
+        for down in [true, false] {
+            if down == R::LEADER {
+                self.send.iter().for_each(|send| send.mark(&mut hasher));
+            } else {
+                self.receive.iter().for_each(|receive| receive.mark(&mut hasher));
+            }
+        }
+        *hasher.finalize().as_bytes()
+    }
+
     async fn assemble(
         channel: &mut Channel<R>,
         session: &[u8; 32],
@@ -68,7 +126,7 @@ impl<R: Role> Transfers<R> {
         start.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
         let (down, up) = Tweaks::split(u128::from_le_bytes(start));
         let (own, theirs) = if R::LEADER { (down, up) } else { (up, down) };
-        let mut done = Self { send: None, receive: None };
+        let mut done = Self::default();
         let (mut sender, mut receiver) = (send.map(|base| (base, own)), receive.map(|base| (base, theirs)));
         // Down first, on both sides.
         for down in [true, false] {

@@ -8,7 +8,7 @@
 //!
 //! Both parties choose alike: from the public graph, in the same arithmetic.
 
-use phineus_model::fixed::{Act, Op};
+use phineus_model::fixed::{Act, Op, Reveal};
 use phineus_model::graph::NodeId;
 use phineus_model::phn::Public;
 
@@ -79,6 +79,11 @@ impl<'p> Chooser<'p> {
                 sum = [sum[0] + down, sum[1] + up];
             }
         }
+        if let (Reveal::ArgMax, Some(layer)) = (self.public.graph.reveal, OtLayer::argmax(&self.public.graph))
+        {
+            let [down, up] = layer.all_transfers();
+            sum = [sum[0] + down, sum[1] + up];
+        }
         Directions::choose(sum, &self.options)
     }
 
@@ -87,10 +92,9 @@ impl<'p> Chooser<'p> {
         let engine = self.options.engine;
         if engine == Engine::Auto {
             let ways = self.ways(node, act)?;
-            // Ties go to the first.
-            let better = |a, b| if self.score(&b) < self.score(&a) { b } else { a };
-            let best = ways.into_iter().reduce(better);
-            return best.ok_or_else(|| super::unsupported("options", "no protocol runs this activation"));
+            return self
+                .best(ways)
+                .ok_or_else(|| super::unsupported("options", "no protocol runs this activation"));
         }
         match self.by_transfers(node, act).filter(|_| engine == Engine::Ot) {
             Some(layer) => Ok(layer),
@@ -100,7 +104,23 @@ impl<'p> Chooser<'p> {
 
     /// The layer that reveals which output is the largest.
     pub(super) fn argmax(&mut self) -> Result<NonLinear, PlanError> {
-        Ok(NonLinear::garbled(self.circuits.argmax(self.public)?, self.options.engine))
+        let by_transfers = OtLayer::argmax(&self.public.graph).map(|layer| NonLinear::Ot(Box::new(layer)));
+        let engine = self.options.engine;
+        match (engine, by_transfers) {
+            (Engine::Ot, Some(layer)) => Ok(layer),
+            (Engine::Auto, layer) => {
+                let garbled = NonLinear::garbled(self.circuits.argmax(self.public)?, engine);
+                let ways = std::iter::once(garbled).chain(layer).collect();
+                self.best(ways).ok_or_else(|| super::unsupported("options", "no protocol runs the arg-max"))
+            }
+            _ => Ok(NonLinear::garbled(self.circuits.argmax(self.public)?, engine)),
+        }
+    }
+
+    /// Ties go to the first.
+    fn best(&self, ways: Vec<NonLinear>) -> Option<NonLinear> {
+        let score = |layer: &NonLinear| self.candidate(layer).score;
+        ways.into_iter().reduce(|a, b| if score(&b) < score(&a) { b } else { a })
     }
 
     /// All ways to run an activation, whatever the engine; `layer` is that of the plan.
@@ -134,10 +154,6 @@ impl<'p> Chooser<'p> {
     fn by_transfers(&self, node: NodeId, act: &Act) -> Option<NonLinear> {
         let layer = OtLayer::new(&self.public.graph, node, act, self.options.rounding)?;
         Some(NonLinear::Ot(Box::new(layer)))
-    }
-
-    fn score(&self, layer: &NonLinear) -> f64 {
-        self.candidate(layer).score
     }
 
     fn candidate(&self, layer: &NonLinear) -> Candidate {

@@ -15,6 +15,19 @@ pub struct Directions {
 }
 
 impl Directions {
+    /// Whether any layer needs transfers.
+    #[must_use]
+    pub fn any(&self) -> bool {
+        self.down.is_some() || self.up.is_some()
+    }
+
+    /// Tells states of transfers made in these ways from all others: `plan` of the lot that a store keeps them in.
+    #[must_use]
+    pub fn digest(&self) -> [u8; 32] {
+        let mut hasher = blake3::Hasher::new_derive_key("phineus directions of transfers 1");
+        *hasher.update(format!("{self:?}").as_bytes()).finalize().as_bytes()
+    }
+
     /// For so many transfers per inference, down and up.
     pub(super) fn choose([down, up]: [usize; 2], options: &Options) -> Self {
         let choose = |n: usize, receiver_is_client: bool| {

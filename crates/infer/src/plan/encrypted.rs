@@ -27,7 +27,6 @@ use super::{Candidate, Choice, LinearPlan, Plan, PlanError};
 use crate::cipher::cost::CostModel;
 use crate::cipher::service::scheme_of;
 use crate::cipher::{Layout, Scheme};
-use crate::protocol;
 
 /// What both parties know of a network under encryption.
 #[derive(Debug)]
@@ -105,7 +104,7 @@ impl Plan {
         let seconds = |cost: &crate::report::Cost| {
             link.seconds(cost.client_to_server_bytes, cost.server_to_client_bytes, cost.rounds)
         };
-        let mut offline = protocol::set_up_cost(&plan, plan.linear());
+        let mut offline = plan.set_up_cost(plan.linear());
         let mut online = plan.predicted().online;
         let price = plan.encrypted.as_ref().map_or(0.0, Encrypted::seconds);
         (offline.seconds, online.seconds) = (seconds(&offline), seconds(&online) + price);

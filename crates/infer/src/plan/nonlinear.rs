@@ -125,6 +125,7 @@ impl NonLinear {
         match self {
             Self::ServerGarbles(layer) if layer.reveals() => "argmax_gc",
             Self::ServerGarbles(_) => "act_gc",
+            Self::Ot(layer) if layer.reveals() => "argmax_ot",
             Self::Ot(_) => "act_ot",
             Self::Product(_) => "product_ot",
             Self::ClientGarbles(layer) if layer.reveals() => "argmax_cg",
@@ -137,7 +138,8 @@ impl NonLinear {
         match self {
             Self::Ot(layer) => {
                 let polynomial = layer.polynomial.as_ref().map(|p| (p.square.spec(), p.relu.spec()));
-                format!("ot {} {} {:?} {polynomial:?}", layer.instances, layer.window, layer.relu.spec())
+                let relu = layer.relu.as_ref().map(|relu| relu.spec());
+                format!("ot {} {} {} {relu:?} {polynomial:?}", layer.instances, layer.window, layer.in_bits)
             }
             Self::Product(layer) => {
                 format!("product {} {} {}", layer.instances, layer.factors, layer.product.bits())

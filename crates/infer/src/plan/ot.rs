@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use phineus_model::fixed::{Act, Fact, Graph, Op, Rescale};
+use phineus_model::fixed::{Act, Fact, Graph, Op, Rescale, Reveal};
 use phineus_model::graph::NodeId;
 use phineus_model::op;
 use phineus_mpc::compare::max::Max;
@@ -13,7 +13,8 @@ use phineus_mpc::square::{self, Square, SquareSpec};
 use super::options::Rounding;
 
 /// A non-linear layer by oblivious transfer: the maximum of each window, where there are windows, then the rescale, then
-/// the polynomial, where there is one.
+/// the polynomial, where there is one. Or the arg-max: one maximum of words `v 2^k + n - 1 - i` of the values and their
+/// indices, of which the client learns the low `k` bits: the lowest index of a largest value.
 #[derive(Debug)]
 pub struct OtLayer {
     /// The node.
@@ -26,14 +27,16 @@ pub struct OtLayer {
     pub gather: Option<Vec<u32>>,
     /// Values per instance.
     pub window: usize,
-    /// Width of the values, and of a maximum.
+    /// Width of the values, indices included, and of a maximum.
     pub in_bits: u32,
-    /// Width of the output and of the client's next mask.
+    /// Width of the output and of the client's next mask; 0 in the arg-max.
     pub mask_bits: u32,
+    /// Width of an index in the arg-max, else 0.
+    pub index_bits: u32,
     /// The maximum, if there are windows of more than one value.
     pub max: Option<Max>,
-    /// The rescale with its clamp; into the ring of the polynomial's argument, where there is one.
-    pub relu: Relu,
+    /// The rescale with its clamp; into the ring of the polynomial's argument, where there is one. None in the arg-max.
+    pub relu: Option<Relu>,
     /// The polynomial on the rescaled value, if there is one.
     pub polynomial: Option<Polynomial>,
 }
@@ -74,7 +77,47 @@ impl OtLayer {
         let max = if window > 1 { Some(Max::new(fact.bits, window).ok()?) } else { None };
         let (in_bits, mask_bits) = (fact.bits, out_bits);
         let (instances, polynomial) = (this.len(), needs.polynomial);
-        Some(Self { node, input, instances, gather, window, in_bits, mask_bits, max, relu, polynomial })
+        let (index_bits, relu) = (0, Some(relu));
+        Some(Self {
+            node,
+            input,
+            instances,
+            gather,
+            window,
+            in_bits,
+            mask_bits,
+            index_bits,
+            max,
+            relu,
+            polynomial,
+        })
+    }
+
+    /// The arg-max of the outputs; `None` if there is but one, or if words with values and indices fit no ring.
+    pub(super) fn argmax(graph: &Graph) -> Option<Self> {
+        let (input, window) = (graph.output, graph.nodes[graph.output].len());
+        let fact = &graph.facts[input];
+        let index_bits = index_bits(window);
+        let fits = window > 1 && comparable(fact, fact.bits);
+        let max = Max::new(fact.bits + index_bits, window).ok().filter(|_| fits)?;
+        Some(Self {
+            node: graph.nodes.len(),
+            input,
+            instances: 1,
+            gather: None,
+            window,
+            in_bits: fact.bits + index_bits,
+            mask_bits: 0,
+            index_bits,
+            max: Some(max),
+            relu: None,
+            polynomial: None,
+        })
+    }
+
+    /// Whether the client learns the output.
+    pub(crate) fn reveals(&self) -> bool {
+        self.relu.is_none()
     }
 
     /// The instances in pieces that are worked on at a time.
@@ -83,19 +126,27 @@ impl OtLayer {
         (0..instances).step_by(run).map(move |first| first..(first + run).min(instances))
     }
 
-    /// The layer's share of values of some instances, window by window.
+    /// The layer's share of values of some instances, window by window; in the arg-max with room for the indices.
     pub(crate) fn gather(&self, values: &[u32], instances: Range<usize>) -> Vec<u32> {
         let places = instances.start * self.window..instances.end * self.window;
         match &self.gather {
             Some(indices) => indices[places].iter().map(|i| values[*i as usize]).collect(),
-            None => values[places].to_vec(),
+            None => values[places].iter().map(|value| value << self.index_bits).collect(),
+        }
+    }
+
+    /// Enters the indices of the arg-max into one party's share: of equal values the first is the largest then.
+    pub(crate) fn enter_indices(&self, share: &mut [u32]) {
+        if self.reveals() {
+            share.iter_mut().rev().zip(0..).for_each(|(word, index)| *word = word.wrapping_add(index));
         }
     }
 
     /// The stages of some instances one after the other, and how many elements each has.
     pub(crate) fn stages(&self, instances: usize) -> impl Iterator<Item = (Stage<'_>, usize)> {
         let levels = self.max.iter().flat_map(move |max| max.levels(instances).map(|n| (max.relu(), n)));
-        let compare = levels.chain([(&self.relu, instances)]).map(|(relu, n)| (Stage::Compare(relu), n));
+        let rescale = self.relu.iter().map(move |relu| (relu, instances));
+        let compare = levels.chain(rescale).map(|(relu, n)| (Stage::Compare(relu), n));
         let polynomial =
             self.polynomial.iter().flat_map(|p| [Stage::Square(&p.square), Stage::Compare(&p.relu)]);
         compare.chain(polynomial.map(move |stage| (stage, instances)))
@@ -189,18 +240,34 @@ impl Needs {
     fn fits(&self, fact: &Fact, in_bits: u32) -> Option<Relu> {
         let relu = compare(&self.rescale, [in_bits, self.out_bits], self.rounding)?;
         let half = 1_i64 << (in_bits - 1);
-        // Differences of the values of a window must not leave the ring.
-        let smallest = if self.window > 1 { -half / 2 } else { -half };
         // A lower bound above zero is subtracted first.
-        let smallest = smallest.max(-half + (i64::from(self.rescale.lo.max(0)) << self.rescale.shift));
-        let largest = if self.window > 1 { half / 2 - 1 } else { half - 1 };
-        (fact.lo >= smallest && fact.hi <= largest.min(relu.largest())).then_some(relu)
+        let smallest = -half + (i64::from(self.rescale.lo.max(0)) << self.rescale.shift);
+        let fits = fact.lo >= smallest && fact.hi < half && fact.hi <= relu.largest();
+        (fits && (self.window == 1 || comparable(fact, in_bits))).then_some(relu)
     }
+}
+
+/// Whether differences of two values stay in a ring.
+fn comparable(fact: &Fact, bits: u32) -> bool {
+    let quarter = 1_i64 << bits >> 2;
+    fact.lo >= -quarter && fact.hi < quarter
+}
+
+/// Width of the indices of so many values.
+fn index_bits(values: usize) -> u32 {
+    values.next_power_of_two().trailing_zeros()
 }
 
 /// Widens rings so that activations can be run by oblivious transfer that otherwise could not; those that cannot be
 /// even so stay as they are. Values keep their bounds, so that doing it again changes nothing.
 pub(super) fn widen(graph: &mut Graph, rounding: Rounding) {
+    let (output, fact) = (graph.output, graph.facts[graph.output]);
+    let widest = 32_u32.saturating_sub(index_bits(graph.nodes[output].len()));
+    if graph.reveal == Reveal::ArgMax
+        && let Some(bits) = (fact.bits..=widest).find(|bits| comparable(&fact, *bits))
+    {
+        require(graph, output, bits);
+    }
     for node in 0..graph.nodes.len() {
         let Op::Act(act) = &graph.nodes[node].op else { continue };
         let window = if act.max_pool.is_some_and(|w| w.kernel != [1, 1]) { 2 } else { 1 };

@@ -7,6 +7,10 @@
 //! that the client draws offline, so that the rescale behind it is prepared offline as well. A polynomial behind the
 //! rescale follows in the same way (`act_square`).
 //!
+//! The arg-max is a tree of maxima on words that end with the index, `v 2^k + n - 1 - i`: shares modulo 2^l times 2^k are
+//! shares modulo 2^(l + k). Of the server's share of the largest word it sends the low k bits, and those of the client's
+//! mask make them the index and nothing else.
+//!
 //! Offline, for as many layers at a time as [`GROUP_OTS`] transfers allow, so that they share one round trip:
 //! 1. client -> server: the choices of all transfers, among them the bits of c.
 //! 2. server -> client: messages of shared bits; the choices of the server's transfers.
@@ -20,9 +24,10 @@
 //! Security: semi-honest, transfers secure against malicious parties; see `compare::relu`.
 
 use phineus_kernel::pack::{pack, packed_len, unpack};
+use phineus_kernel::wire::PeerMisbehaved;
 use phineus_mpc::compare::{max, relu};
 use phineus_mpc::rot;
-use phineus_net::{Channel, Client, Server};
+use phineus_net::{Channel, ChannelError, Client, Server, Step};
 use rand::CryptoRng;
 use zeroize::Zeroizing;
 
@@ -65,12 +70,13 @@ impl OtLayer {
     fn client_lengths(&self, instances: usize) -> [usize; 3] {
         let max = self.max.as_ref().map_or(0, |max| max::ClientMaterial::byte_len(max, instances));
         let share = packed_len(instances * self.window, self.in_bits);
-        [share, max, relu::ClientMaterial::byte_len(&self.relu, instances)]
+        let rescale = self.relu.as_ref().map_or(0, |r| relu::ClientMaterial::byte_len(r, instances));
+        [share, max, rescale]
     }
 
     fn server_lengths(&self, instances: usize) -> [usize; 2] {
         let max = self.max.as_ref().map_or(0, |max| max::ServerMaterial::byte_len(max, instances));
-        [max, relu::ServerMaterial::byte_len(&self.relu, instances)]
+        [max, self.relu.as_ref().map_or(0, |r| relu::ServerMaterial::byte_len(r, instances))]
     }
 
     /// The client's mask of the maxima, between the two comparisons.
@@ -107,7 +113,10 @@ pub(crate) async fn prepare_client(
             };
             let mask = layer.mask_of_maxima(seed);
             let compared = if layer.max.is_some() { &mask[part.instances.clone()] } else { &c };
-            let rescale = relu::begin_client(channel, &layer.relu, compared, receive, rng).await?;
+            let rescale = match &layer.relu {
+                Some(r) => Some(relu::begin_client(channel, r, compared, receive, rng).await?),
+                None => None,
+            };
             let polynomial = match &layer.polynomial {
                 Some(polynomial) => {
                     let masks = act_square::Masks::new(layer, seed);
@@ -128,8 +137,10 @@ pub(crate) async fn prepare_client(
                 let material = max::finish_client(channel, max, maxima, send).await?;
                 record.extend_from_slice(&Zeroizing::new(material.to_bytes(max)));
             }
-            let material = relu::finish_client(channel, &layer.relu, rescale, send).await?;
-            record.extend_from_slice(&Zeroizing::new(material.to_bytes(&layer.relu)));
+            if let Some((r, rescale)) = layer.relu.as_ref().zip(rescale) {
+                let material = relu::finish_client(channel, r, rescale, send).await?;
+                record.extend_from_slice(&Zeroizing::new(material.to_bytes(r)));
+            }
             if let Some((polynomial, pending)) = layer.polynomial.as_ref().zip(polynomial) {
                 act_square::finish_client(channel, polynomial, pending, send, record).await?;
             }
@@ -160,7 +171,10 @@ pub(crate) async fn prepare_server(
                 Some(max) => Some(max::begin_server(channel, max, n, send, rng).await?),
                 None => None,
             };
-            let rescale = relu::begin_server(channel, &layer.relu, n, send, rng).await?;
+            let rescale = match &layer.relu {
+                Some(r) => Some(relu::begin_server(channel, r, n, send, rng).await?),
+                None => None,
+            };
             let polynomial = match &layer.polynomial {
                 Some(polynomial) => Some(act_square::begin_server(channel, polynomial, n, send, rng).await?),
                 None => None,
@@ -175,8 +189,10 @@ pub(crate) async fn prepare_server(
                 let material = max::finish_server(channel, max, maxima, receive).await?;
                 record.extend_from_slice(&Zeroizing::new(material.to_bytes(max)));
             }
-            let material = relu::finish_server(channel, &layer.relu, rescale, receive).await?;
-            record.extend_from_slice(&Zeroizing::new(material.to_bytes(&layer.relu)));
+            if let Some((r, rescale)) = layer.relu.as_ref().zip(rescale) {
+                let material = relu::finish_server(channel, r, rescale, receive).await?;
+                record.extend_from_slice(&Zeroizing::new(material.to_bytes(r)));
+            }
             if let Some((polynomial, pending)) = layer.polynomial.as_ref().zip(polynomial) {
                 act_square::finish_server(channel, polynomial, pending, receive, record).await?;
             }
@@ -187,15 +203,16 @@ pub(crate) async fn prepare_server(
     Ok(done)
 }
 
-/// Online, client: helps the server to its share under `mask`.
+/// Online, client: helps the server to its share under `mask`; the index in the arg-max, else nothing.
 pub(crate) async fn client(
     channel: &mut Channel<Client>,
     layer: &OtLayer,
     record: &[u8],
     seed: &Seed,
     mask: &[u32],
-) -> Result<(), ProtocolError> {
+) -> Result<Vec<u32>, ProtocolError> {
     let mut rest = record;
+    let mut revealed = Vec::new();
     let mask_of_maxima = layer.mask_of_maxima(seed);
     let masks = act_square::Masks::new(layer, seed);
     for run in layer.runs() {
@@ -208,18 +225,34 @@ pub(crate) async fn client(
             max::online_client(channel, max, material, &c, r).await?;
             c = Zeroizing::new(r.to_vec());
         }
-        let material = relu::ClientMaterial::from_bytes(&layer.relu, n, rescale).map_err(stored)?;
-        let Some(polynomial) = &layer.polynomial else {
-            relu::online_client(channel, &layer.relu, material, &c, &mask[run]).await?;
+        let Some(r) = &layer.relu else {
+            revealed.push(index(channel, layer, &c).await?);
             continue;
         };
-        relu::online_client(channel, &layer.relu, material, &c, &masks.argument[run.clone()]).await?;
+        let material = relu::ClientMaterial::from_bytes(r, n, rescale).map_err(stored)?;
+        let Some(polynomial) = &layer.polynomial else {
+            relu::online_client(channel, r, material, &c, &mask[run]).await?;
+            continue;
+        };
+        relu::online_client(channel, r, material, &c, &masks.argument[run.clone()]).await?;
         act_square::client(channel, polynomial, &mut rest, &masks, run.clone(), &mask[run]).await?;
     }
-    Ok(())
+    Ok(revealed)
 }
 
-/// Online, server: its share of the output, from its share `y` of the input.
+/// The index of the largest value, from the server's low bits and the client's mask of the largest word.
+async fn index(channel: &mut Channel<Client>, layer: &OtLayer, mask: &[u32]) -> Result<u32, ProtocolError> {
+    let bytes = channel.recv_bytes(INDEX, packed_len(1, layer.index_bits)).await?;
+    let low: Vec<u32> = unpack(INDEX.name(), &bytes, 1, layer.index_bits).map_err(ChannelError::from)?;
+    let word = low.iter().chain(mask).fold(0_u32, |sum, word| sum.wrapping_add(*word));
+    let from_behind = word & ((1 << layer.index_bits) - 1);
+    (layer.window as u32 - 1).checked_sub(from_behind).ok_or_else(|| {
+        let misbehaved = PeerMisbehaved::Invalid { what: INDEX.name(), reason: "no output has this index" };
+        ChannelError::from(misbehaved).into()
+    })
+}
+
+/// Online, server: its share of the output, from its share `y` of the input; nothing in the arg-max.
 pub(crate) async fn server(
     channel: &mut Channel<Server>,
     layer: &OtLayer,
@@ -232,12 +265,21 @@ pub(crate) async fn server(
         let n = run.len();
         let [maxima, rescale] = layer.server_lengths(n).map(|len| take(&mut rest, len));
         let mut y = layer.gather(y, run);
+        layer.enter_indices(&mut y);
         if let Some(max) = &layer.max {
             let material = max::ServerMaterial::from_bytes(max, n, maxima).map_err(stored)?;
             y = max::online_server(channel, max, material, &y).await?;
         }
-        let material = relu::ServerMaterial::from_bytes(&layer.relu, n, rescale).map_err(stored)?;
-        let mut share = relu::online_server(channel, &layer.relu, material, &y).await?;
+        let Some(r) = &layer.relu else {
+            let low: Vec<u32> = y.iter().map(|word| word & ((1 << layer.index_bits) - 1)).collect();
+            let mut message = Vec::new();
+            pack(&low, layer.index_bits, &mut message);
+            channel.send_bytes(INDEX, &message).await?;
+            channel.flush().await?;
+            continue;
+        };
+        let material = relu::ServerMaterial::from_bytes(r, n, rescale).map_err(stored)?;
+        let mut share = relu::online_server(channel, r, material, &y).await?;
         if let Some(polynomial) = &layer.polynomial {
             share = act_square::server(channel, polynomial, &mut rest, &share).await?;
         }
@@ -281,6 +323,9 @@ pub(crate) fn predict_online(layer: &OtLayer, script: &mut Script) {
                 relu::Hop::Both(len) => script.both(len),
             }
         }
+        if layer.reveals() {
+            script.down(packed_len(1, layer.index_bits));
+        }
     }
 }
 
@@ -306,6 +351,7 @@ fn groups(layers: &[&OtLayer]) -> Vec<Vec<Part>> {
 }
 
 const RECORD: &str = "stored share";
+const INDEX: Step = Step::new("argmax.index");
 
 pub(super) fn with_room(bytes: usize) -> Result<Record, ProtocolError> {
     let mut record = Vec::new();
@@ -321,6 +367,6 @@ pub(super) fn take<'b>(rest: &mut &'b [u8], len: usize) -> &'b [u8] {
 }
 
 /// Bytes of this party's own store that are no material.
-pub(super) fn stored(_: phineus_kernel::wire::PeerMisbehaved) -> ProtocolError {
+pub(super) fn stored(_: PeerMisbehaved) -> ProtocolError {
     ProtocolError::Material
 }

@@ -42,6 +42,18 @@ impl Script {
         self
     }
 
+    /// The same behind a message of the server, which comes anyway.
+    pub(crate) fn behind_an_answer(mut self) -> Self {
+        self.sent_since_receive = false;
+        self
+    }
+
+    /// What follows, counted from here.
+    pub(crate) fn begin_anew(mut self) -> Self {
+        self.lap();
+        self
+    }
+
     /// The client sends a payload of `len` bytes.
     pub(crate) fn up(&mut self, len: usize) {
         self.traffic.sent += (len + FRAME_HEADER) as u64;

@@ -14,6 +14,7 @@ use super::hello::{
     AGREE, AGREED, COMMAND, Command, GO, HELLO, Hello, MAX_PUBLIC, NAME_LEN, READY, STATS, VERSION, WELCOME,
     WELCOME_HEAD,
 };
+use super::resumption::{self, Kept, Live, Offered};
 use super::{hex, refuse_unprepared, session_id};
 use crate::ProtocolError;
 use crate::cipher::Identity;
@@ -21,7 +22,7 @@ use crate::clock::{Clock, Side};
 use crate::exec;
 use crate::exec::material::ClientMaterial;
 use crate::exec::transfers::Transfers;
-use crate::plan::{LinearPlan, MAX_BULK, Options, Plan, Wishes};
+use crate::plan::{MAX_BULK, Options, Plan, Wishes};
 use crate::protocol::linear_he::ClientKeys;
 use crate::report::{Footprint, Output, Report};
 use crate::schedule::{self, Priority};
@@ -48,17 +49,15 @@ pub struct Session {
     lot: Lot,
     id: [u8; 32],
     rng: Prg,
-    setup: Option<Setup>,
     /// Where the network is evaluated under encryption.
     asking: Option<Asking>,
+    keys: ClientKeys,
+    /// Of an earlier session, until the first pre-compute of this one.
+    kept: Option<Kept>,
+    /// From the first pre-compute on.
+    transfers: Option<Live<Client>>,
     priority: Priority,
     over: bool,
-}
-
-/// Made by the first pre-compute of a session.
-struct Setup {
-    keys: ClientKeys,
-    transfers: Transfers<Client>,
 }
 
 /// The client's half of a pre-compute: enough for one inference, used up by [`Session::infer`].
@@ -92,9 +91,9 @@ impl Session {
     ) -> Result<Self, ProtocolError> {
         let mut rng = Prg::from_generator(rng);
         match Self::agree(&mut channel, request, store, &mut rng).await {
-            Ok((plan, lot, id, asking)) => {
-                let (setup, priority) = (None, Priority::Foreground);
-                Ok(Self { channel, plan, lot, id, rng, setup, asking, priority, over: false })
+            Ok((plan, lot, id, asking, kept)) => {
+                let (keys, transfers, priority) = (ClientKeys::default(), None, Priority::Foreground);
+                Ok(Self { channel, plan, lot, id, rng, asking, keys, kept, transfers, priority, over: false })
             }
             Err(error) => {
                 channel.abort(&error.public()).await;
@@ -108,7 +107,7 @@ impl Session {
         request: &Request,
         store: &dyn Store,
         rng: &mut Prg,
-    ) -> Result<(Arc<Plan>, Lot, [u8; 32], Option<Asking>), ProtocolError> {
+    ) -> Result<(Arc<Plan>, Lot, [u8; 32], Option<Asking>, Option<Kept>), ProtocolError> {
         let Request { model, pinned, wishes, identity } = request.clone();
         if model.len() > NAME_LEN {
             // No server can have it.
@@ -172,7 +171,8 @@ impl Session {
             None => None,
         };
         let lot = Lot { plan: *plan.digest(), peer: server };
-        Ok((Arc::new(plan), lot, id, asking))
+        let kept = Kept::take(store, &resumption::lot(&plan, server))?;
+        Ok((Arc::new(plan), lot, id, asking, kept))
     }
 
     /// The plan both sides agreed on.
@@ -191,8 +191,8 @@ impl Session {
     /// ([`Plan::predicted_with`]).
     #[must_use]
     pub fn stock(&self) -> [usize; 2] {
-        self.setup.as_ref().map_or([0; 2], |setup| {
-            let [send, receive] = setup.transfers.stocks();
+        self.transfers.as_ref().map_or([0; 2], |live| {
+            let [send, receive] = live.transfers.stocks();
             [receive, send]
         })
     }
@@ -201,6 +201,13 @@ impl Session {
     /// preparations that somebody waits for.
     pub fn set_background(&mut self) {
         self.priority = Priority::Background;
+    }
+
+    /// Whether this side has oblivious transfers of an earlier session, which the next pre-compute will go on with if the
+    /// server has them too ([`Plan::resumption_cost`]).
+    #[must_use]
+    pub fn resumes(&self) -> bool {
+        self.kept.is_some()
     }
 
     /// Everything that has crossed the connection.
@@ -282,14 +289,37 @@ impl Session {
     /// # Errors
     /// [`ProtocolError`] if the connection was lost; everything received before is valid all the same.
     pub async fn close(mut self) -> Result<(), ProtocolError> {
+        self.say(&Command::Bye).await
+    }
+
+    /// Says goodbye, and keeps the oblivious transfers in `store`, the one of [`Session::connect`], for the next session.
+    ///
+    /// # Errors
+    /// [`ProtocolError`] if the connection was lost or the store failed; everything received before is valid all the same.
+    pub async fn close_into(mut self, store: &dyn Store) -> Result<(), ProtocolError> {
+        let lot = resumption::lot(&self.plan, self.lot.peer);
+        let last = if self.transfers.is_some() { Command::Keep } else { Command::Bye };
+        self.say(&last).await?;
+        let kept = self.kept.or_else(|| self.transfers.and_then(Live::suspend));
+        kept.filter(|_| !self.over).map_or(Ok(()), |kept| kept.keep(store, &lot))
+    }
+
+    /// The last word, unless the session is over.
+    async fn say(&mut self, last: &Command) -> Result<(), ProtocolError> {
         if !self.over {
-            self.channel.send(COMMAND, &Command::Bye).await?;
+            self.channel.send(COMMAND, last).await?;
             self.channel.flush().await?;
         }
         Ok(())
     }
 
-    async fn conclude<T>(&mut self, result: Result<T, ProtocolError>) -> Result<T, ProtocolError> {
+    async fn conclude<T>(&mut self, mut result: Result<T, ProtocolError>) -> Result<T, ProtocolError> {
+        if let Err(ProtocolError::Channel(ChannelError::Closed { .. })) = &result
+            && let Err(told @ ChannelError::Aborted { .. }) = self.channel.recv_bytes(READY, 16).await
+        {
+            // A server that gives up while it is sent to has said why.
+            result = Err(told.into());
+        }
         if let Err(error) = &result
             && !matches!(error, ProtocolError::Input { .. } | ProtocolError::Over)
         {
@@ -314,13 +344,22 @@ impl Session {
         let mut clock = Clock::start(Side::Client, self.channel.traffic());
         let digest = plan.linear_digest(linear);
         self.channel.send(COMMAND, &Command::Prepare(count as u32, digest, self.priority)).await?;
-        self.set_up(linear).await?;
+        self.keys.send(&mut self.channel, &plan, linear, &mut self.rng).await?;
+        let offered = self.offer_transfers().await?;
         // What the session itself costs goes to the last row, the output: every other row is a layer.
         let mut session = clock.lap(self.channel.traffic());
-        let Some(setup) = &mut self.setup else { return Err(ProtocolError::Over) };
-        let halves = exec::client::linear(&mut self.channel, &plan, linear, &setup.keys, &mut self.rng);
-        for half in schedule::run(self.priority, halves).await? {
-            let transfers = &mut setup.transfers;
+        let halves = exec::client::linear(&mut self.channel, &plan, linear, &self.keys, &mut self.rng);
+        let halves = schedule::run(self.priority, halves).await?;
+        clock.lap(self.channel.traffic());
+        if let Some(offered) = offered {
+            let (channel, directions) = (&mut self.channel, plan.directions());
+            let live = resumption::settle(channel, offered, &self.id, directions, &mut self.rng);
+            self.transfers = Some(schedule::run(self.priority, live).await?);
+        }
+        session += clock.lap(self.channel.traffic());
+        let mut none = Transfers::default();
+        let transfers = self.transfers.as_mut().map_or(&mut none, |live| &mut live.transfers);
+        for half in halves {
             let material = exec::client::nonlinear(&mut self.channel, &plan, half, transfers, &mut self.rng);
             let mut material = schedule::run(self.priority, material).await?;
             clock.lap(self.channel.traffic());
@@ -335,21 +374,14 @@ impl Session {
         Ok(())
     }
 
-    /// Sends the keys that `linear` needs and the server does not have; the first time, also runs the base OTs.
-    async fn set_up(&mut self, linear: &LinearPlan) -> Result<(), ProtocolError> {
-        let mut keys = self.setup.as_mut().map(|setup| std::mem::take(&mut setup.keys)).unwrap_or_default();
-        keys.send(&mut self.channel, &self.plan, linear, &mut self.rng).await?;
-        match &mut self.setup {
-            Some(setup) => setup.keys = keys,
-            None => {
-                let directions = self.plan.directions();
-                let transfers =
-                    Transfers::<Client>::set_up(&mut self.channel, &self.id, directions, &mut self.rng)
-                        .await?;
-                self.setup = Some(Setup { keys, transfers });
-            }
+    /// The first time, if the plan uses any transfers.
+    async fn offer_transfers(&mut self) -> Result<Option<Offered>, ProtocolError> {
+        let directions = self.plan.directions();
+        if self.transfers.is_some() || !directions.any() {
+            return Ok(None);
         }
-        Ok(())
+        let (channel, kept) = (&mut self.channel, self.kept.take());
+        Ok(Some(resumption::offer(channel, kept, &self.id, directions, &mut self.rng).await?))
     }
 
     /// Refuses an input that the network does not take, and a session that is over.

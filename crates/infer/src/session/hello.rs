@@ -118,6 +118,8 @@ pub(crate) enum Command {
     Evaluate(u32),
     /// Nothing more.
     Bye,
+    /// Nothing more, and both keep their ends of the oblivious transfers for the next session.
+    Keep,
 }
 
 impl Wire for Command {
@@ -145,6 +147,7 @@ impl Wire for Command {
                 out.push(5);
                 out.extend(count.to_le_bytes());
             }
+            Self::Keep => out.push(6),
         }
         out.resize(end, 0);
     }
@@ -163,6 +166,7 @@ impl Wire for Command {
             3 if bytes[1..] == [0; 36] => Ok(Self::Bye),
             5 if bytes[5..] == [0; 32] => Ok(Self::Evaluate(count)),
             4 => Ok(Self::Prepare(count, digest, Priority::Background)),
+            6 if bytes[1..] == [0; 36] => Ok(Self::Keep),
             _ => Err(PeerMisbehaved::Invalid { what: Self::NAME, reason: "unknown command" }),
         }
     }
@@ -206,13 +210,14 @@ mod tests {
             Command::Prepare(3, [6; 32], Priority::Background),
             Command::Infer([9; 16]),
             Command::Bye,
+            Command::Keep,
         ];
         for command in commands {
             let mut bytes = Vec::new();
             command.encode(&mut bytes);
             assert_eq!(Command::decode(&bytes, &()).unwrap(), command);
         }
-        for (fill, len) in [(0, 37), (5, 37), (2, 37), (3, 37), (1, 36), (1, 38)] {
+        for (fill, len) in [(0, 37), (5, 37), (2, 37), (3, 37), (6, 37), (1, 36), (1, 38)] {
             assert!(Command::decode(&vec![fill; len], &()).is_err(), "{fill} {len}");
         }
     }

@@ -14,13 +14,13 @@ use super::encrypted::Answering;
 use super::hello::{
     AGREE, AGREE_LEN, AGREED, COMMAND, Command, GO, HELLO, Hello, READY, STATS, VERSION, WELCOME,
 };
+use super::resumption::{self, Live};
 use super::{hex, refuse_unprepared, session_id};
 use crate::ProtocolError;
 use crate::compute::compute;
 use crate::exec;
 use crate::exec::material::ServerMaterial;
 use crate::exec::transfers::Transfers;
-use crate::plan::LinearPlan;
 use crate::protocol::linear_he::ServerKeys;
 use crate::report::Footprint;
 use crate::schedule::{self, Priority};
@@ -47,12 +47,6 @@ impl fmt::Display for Summary {
         let Self { prepared, served, .. } = self;
         write!(f, "{prepared} prepared, {served} served, {sent} bytes out, {received} in, {rounds} rounds")
     }
-}
-
-/// Made by the first pre-compute of a session.
-struct Setup {
-    keys: ServerKeys,
-    transfers: Transfers<Server>,
 }
 
 /// Serves one client until it says goodbye.
@@ -93,11 +87,17 @@ async fn converse(
 ) -> Result<(), ProtocolError> {
     let (served, lot, session) = agree(channel, catalogue, store, rng).await?;
     let plan = served.plan();
-    let mut setup = None;
+    let states = resumption::lot(plan, lot.peer);
+    let mut keys = ServerKeys::default();
+    let mut live: Option<Live<Server>> = None;
     let mut answering = Answering::begin(channel, catalogue.keyring(), &served, session).await?;
     loop {
         match channel.recv::<Command>(COMMAND, &()).await? {
             Command::Bye => return Ok(()),
+            Command::Keep => {
+                let kept = live.and_then(Live::suspend);
+                return kept.map_or(Ok(()), |kept| kept.keep(store, &states));
+            }
             Command::Prepare(count, digest, priority) => {
                 refuse_unprepared(plan)?;
                 let start = Instant::now();
@@ -108,10 +108,21 @@ async fn converse(
                 if digest != own {
                     return Err(ProtocolError::PlanDiffers { ours: hex(&own), theirs: hex(&digest) });
                 }
-                let ready = set_up(channel, &served, linear, &session, &mut setup, rng).await?;
-                let halves = exec::server::linear(channel, &served, linear, &ready.keys, rng);
-                for half in schedule::run(priority, halves).await? {
-                    let transfers = &mut ready.transfers;
+                keys.receive(channel, plan, linear).await?;
+                let directions = plan.directions();
+                let offer = match live {
+                    None if directions.any() => Some(resumption::receive(channel).await?),
+                    _ => None,
+                };
+                let halves = exec::server::linear(channel, &served, linear, &keys, rng);
+                let halves = schedule::run(priority, halves).await?;
+                if let Some(offer) = offer {
+                    let answer = offer.answer(channel, (store, &states), &session, directions, rng);
+                    live = Some(schedule::run(priority, answer).await?);
+                }
+                let mut none = Transfers::default();
+                let transfers = live.as_mut().map_or(&mut none, |live| &mut live.transfers);
+                for half in halves {
                     let material = exec::server::nonlinear(channel, &served, half, transfers, rng);
                     let material = schedule::run(priority, material).await?;
                     let id = PrepId::random(rng);
@@ -201,22 +212,4 @@ async fn agree(
     channel.flush().await?;
     let lot = Lot { plan: *plan.digest(), peer: hello.pool };
     Ok((served, lot, id))
-}
-
-/// Receives the keys that `linear` needs and this side does not have; the first time, also runs the base OTs.
-async fn set_up<'s>(
-    channel: &mut Channel<Server>,
-    served: &Served,
-    linear: &LinearPlan,
-    session: &[u8; 32],
-    setup: &'s mut Option<Setup>,
-    rng: &mut Prg,
-) -> Result<&'s mut Setup, ProtocolError> {
-    let mut keys = setup.as_mut().map(|setup| std::mem::take(&mut setup.keys)).unwrap_or_default();
-    keys.receive(channel, served.plan(), linear).await?;
-    let transfers = match setup.take() {
-        Some(setup) => setup.transfers,
-        None => Transfers::<Server>::set_up(channel, session, served.plan().directions(), rng).await?,
-    };
-    Ok(setup.insert(Setup { keys, transfers }))
 }

@@ -10,6 +10,8 @@ use super::index::{Entry, Index};
 use super::peer::Peer;
 use super::{Lot, PoolId, PrepId};
 
+mod states;
+
 const RECORDS: TableDefinition<'_, [u8; 16], [u8; Row::BYTES]> = TableDefinition::new("records");
 const PEERS: TableDefinition<'_, [u8; 16], [u8; Peer::BYTES]> = TableDefinition::new("peers");
 const OWN: TableDefinition<'_, &str, [u8; 32]> = TableDefinition::new("own");
@@ -126,6 +128,7 @@ impl Ledger {
         {
             write.open_table(RECORDS)?.retain(|_, _| false)?;
             write.open_table(PEERS)?.retain(|_, _| false)?;
+            write.open_table(states::STATES)?.retain(|_, _| false)?;
             let mut table = write.open_table(OWN)?;
             next(&mut table, "changes")?;
             own.enter(&mut table)?;

@@ -19,6 +19,7 @@ use super::ledger::Ledger;
 use super::peer::Peer;
 use super::pool::{COMPLETE, begin, now, random};
 use super::seal::Seal;
+use super::states::States;
 use super::{Limits, Lost, Lot, PoolId, PrepId, Stock, Store, StoreError};
 
 /// Pre-computes in memory.
@@ -51,6 +52,7 @@ struct State {
     writing: Index,
     lost: Lost,
     peers: HashMap<PoolId, Peer>,
+    states: States,
 }
 
 /// Where a record is.
@@ -250,6 +252,20 @@ impl<D: Disk> Store for MemoryStore<D> {
         let mut state = self.state();
         let shared = state.index.of_peer(peer);
         state.lost.burned += self.throw_away(&mut state, &shared);
+        state.states.burn(peer);
         Ok(shared.len())
+    }
+
+    fn keep(&self, lot: &Lot, name: PrepId, record: &[u8]) -> Result<(), StoreError> {
+        self.state().states.keep(lot, name, record, &self.limits, now());
+        Ok(())
+    }
+
+    fn resume(
+        &self,
+        lot: &Lot,
+        name: Option<PrepId>,
+    ) -> Result<Option<(PrepId, Zeroizing<Vec<u8>>)>, StoreError> {
+        Ok(self.state().states.resume(lot, name, &self.limits, now()))
     }
 }

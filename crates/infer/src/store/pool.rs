@@ -24,6 +24,7 @@ use super::index::Index;
 use super::ledger::{Ledger, Own, Row};
 use super::peer::Peer;
 use super::seal::Seal;
+use super::states::surplus;
 use super::{Limits, Lost, Lot, PoolId, PrepId, Stock, Store, StoreError};
 
 /// A store of pre-computes on a disk.
@@ -79,7 +80,9 @@ impl<D: Disk> Pool<D> {
         pool.with(|open| {
             pool.expire(open)?;
             // With whom nothing is shared, nothing can be used twice.
-            open.ledger.retain_peers(|peer| open.index.has_peer(peer))?;
+            let states = open.ledger.states()?;
+            let shared = |peer| open.index.has_peer(peer) || states.iter().any(|(_, s)| s.lot.peer == peer);
+            open.ledger.retain_peers(shared)?;
             pool.sweep(open)
         })?;
         Ok(pool)
@@ -115,7 +118,8 @@ impl<D: Disk> Pool<D> {
 
     /// Removes files that no row names.
     fn sweep(&self, open: &Open<'_>) -> Result<(), redb::Error> {
-        let known: HashSet<String> = open.index.ids().map(|id| hex(id.bytes())).collect();
+        let states = open.ledger.states()?.into_iter().map(|(name, _)| file_of_state(name));
+        let known: HashSet<String> = open.index.ids().map(|id| hex(id.bytes())).chain(states).collect();
         for name in self.disk.names()? {
             if name != COMPLETE && !known.contains(&name) {
                 self.disk.remove(&name)?;
@@ -150,6 +154,23 @@ impl<D: Disk> Pool<D> {
     fn room(&self, open: &mut Open<'_>, lot: &Lot, count: u64, bytes: u64) -> Result<Fits, redb::Error> {
         self.expire(open)?;
         Ok(self.limits.check(open.index.load(lot) + open.writing.load(lot), count, bytes))
+    }
+
+    /// Best effort: without their rows nobody can open them, and the next opener sweeps them.
+    fn remove_states(&self, names: &[PrepId]) {
+        names.iter().for_each(|name| drop(self.disk.remove(&file_of_state(*name))));
+    }
+
+    /// A new row, not entered yet.
+    fn row(&self, lot: &Lot, record: &[u8]) -> Row {
+        Row {
+            plan: lot.plan,
+            peer: *lot.peer.bytes(),
+            order: 0,
+            made: now(),
+            bytes: record.len() as u64,
+            salt: random(&mut *lock(&self.rng)),
+        }
     }
 
     fn failed(&self, source: io::Error) -> StoreError {
@@ -189,14 +210,7 @@ impl<D: Disk> Store for Pool<D> {
     }
 
     fn put(&self, lot: &Lot, id: PrepId, record: &[u8]) -> Result<(), StoreError> {
-        let row = Row {
-            plan: lot.plan,
-            peer: *lot.peer.bytes(),
-            order: 0,
-            made: now(),
-            bytes: record.len() as u64,
-            salt: random(&mut *lock(&self.rng)),
-        };
+        let row = self.row(lot, record);
         let seal = Seal::new(&self.key, &row.salt, &lot.plan, id.bytes());
         let name = hex(id.bytes());
         if self.disk.shared() {
@@ -289,8 +303,41 @@ impl<D: Disk> Store for Pool<D> {
             let shared = open.index.of_peer(peer);
             self.drop_records(open, &shared)?;
             open.lost.burned += shared.len() as u64;
+            let mut states = open.ledger.states()?;
+            states.retain(|(_, state)| state.lot.peer == peer);
+            let names: Vec<_> = states.into_iter().map(|(name, _)| name).collect();
+            open.ledger.forget(&names)?;
+            self.remove_states(&names);
             Ok(shared.len())
         })
+    }
+
+    fn keep(&self, lot: &Lot, name: PrepId, record: &[u8]) -> Result<(), StoreError> {
+        let row = self.row(lot, record);
+        let seal = Seal::new(&self.key, &row.salt, &lot.plan, name.bytes());
+        self.with(|open| {
+            self.disk.write(&file_of_state(name), &mut seal.pieces(record))?;
+            let gone = open.ledger.keep(name, row, |all| surplus(all, &self.limits, now()))?;
+            self.remove_states(&gone);
+            Ok(())
+        })
+    }
+
+    fn resume(
+        &self,
+        lot: &Lot,
+        name: Option<PrepId>,
+    ) -> Result<Option<(PrepId, Zeroizing<Vec<u8>>)>, StoreError> {
+        let Some((name, row)) = self.with(|open| open.ledger.resume(lot, name))? else { return Ok(None) };
+        let sealed = self.disk.read(&file_of_state(name), Seal::len(row.bytes));
+        self.remove_states(&[name]);
+        let lives = self.limits.lives(&row.entry(), now());
+        let opened = sealed
+            .ok()
+            .filter(|_| lives)
+            .and_then(|sealed| Seal::new(&self.key, &row.salt, &row.plan, name.bytes()).open(sealed).ok());
+        // What cannot be read is set up anew.
+        Ok(opened.map(|record| (name, record)))
     }
 }
 
@@ -299,6 +346,11 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// An empty record that says that the ledger was created completely.
 pub(super) const COMPLETE: &str = "complete";
+
+/// Name of a state's file: no record has it.
+fn file_of_state(name: PrepId) -> String {
+    format!("state-{}", hex(name.bytes()))
+}
 
 /// Opens the ledger of a disk; a copy begins anew.
 pub(super) fn begin<D: Disk>(disk: &D, rng: &mut Prg) -> Result<(Ledger, PoolId), StoreError> {

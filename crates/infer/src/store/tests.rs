@@ -63,7 +63,7 @@ fn many_threads_get_each_record_once() {
 
 #[test]
 fn every_quota_is_kept() {
-    let limits = Limits { per_plan: 3, per_peer: 2, bytes: 100, life: None };
+    let limits = Limits { per_plan: 3, per_peer: 2, bytes: 100, ..Limits::default() };
     for store in stores(limits).1 {
         store.put(&lot(1), id(1), &[0; 40]).unwrap();
         let full = |result: Result<(), StoreError>| match result {
@@ -347,5 +347,40 @@ fn the_cost_of_a_record_by_the_number_of_records() {
             time("take", &mut |i| drop(pool.take(&lot(1), name(100_000 + i)).unwrap()));
             time("advance", &mut |_| assert!(pool.advance(lot(1).peer).unwrap() > 0));
         }
+    }
+}
+
+#[test]
+fn states_serve_once_and_make_room_for_newer_ones() {
+    let limits = Limits { states: 250, ..Limits::default() };
+    let (_folder, stores) = stores(limits);
+    let (lot, other) = (lot(9), Lot { plan: [8; 32], ..lot(9) });
+    for store in stores {
+        let name = |n: u8| PrepId::from_bytes([n; 16]);
+        let keep = |lot: &Lot, n: u8, bytes: usize| store.keep(lot, name(n), &vec![n; bytes]).unwrap();
+        let resume = |lot: &Lot, n: Option<u8>| {
+            store.resume(lot, n.map(name)).unwrap().map(|(id, r)| (id, r.to_vec()))
+        };
+        // By name, or the latest; of their own lot; once. They are no pre-computes.
+        keep(&lot, 1, 50);
+        keep(&lot, 2, 50);
+        keep(&other, 3, 50);
+        assert!(store.stock().unwrap().is_empty() && store.list(&lot).unwrap().is_empty());
+        assert_eq!(resume(&other, Some(1)), None);
+        assert_eq!(resume(&lot, None), Some((name(2), vec![2; 50])));
+        assert_eq!(resume(&lot, Some(1)), Some((name(1), vec![1; 50])));
+        assert_eq!((resume(&lot, Some(1)), resume(&lot, None)), (None, None));
+        // The oldest go: by size, and beyond four of one peer.
+        keep(&lot, 4, 210);
+        assert_eq!(resume(&other, None), None);
+        keep(&lot, 5, 251);
+        assert_eq!(resume(&lot, Some(5)), None);
+        assert_eq!(resume(&lot, None), Some((name(4), vec![4; 210])));
+        (10..15).for_each(|n| keep(&lot, n, 10));
+        assert_eq!(resume(&lot, Some(10)), None);
+        assert_eq!(resume(&lot, Some(11)), Some((name(11), vec![11; 10])));
+        // Burned with all that is shared with the peer.
+        store.burn(lot.peer).unwrap();
+        assert_eq!(resume(&lot, None), None);
     }
 }

@@ -1,5 +1,6 @@
 //! A man in the middle does one thing to one frame of a whole conversation (hello, preparation, inference, goodbye):
-//! every frame, in both directions, every kind of harm.
+//! in both directions, every kind of harm to every frame of a short conversation, and the six of the conformance suite to
+//! one frame of every kind under every engine and rounding.
 //!
 //! Whatever it does, both parties end in time and without a panic, the client has an error or, where the harm came too
 //! late or merely changed contents, a value; the server serves the next client from the same catalogue and store; and
@@ -8,10 +9,11 @@
 use std::time::Duration;
 
 use phineus_infer::ProtocolError;
-use phineus_infer::plan::{Engine, Options};
-use phineus_infer::session::client::Prepared;
+use phineus_infer::plan::{Engine, Options, Rounding, Wishes};
+use phineus_infer::session::client::{Prepared, Request, Session};
 use phineus_infer::session::server::Summary;
 use phineus_infer::store::PrepId;
+use phineus_model::fixed::Model;
 use phineus_model::reference;
 use phineus_net::{Channel, Client, FRAME_HEADER, Server, Step, mem};
 use rand::rngs::StdRng;
@@ -19,7 +21,7 @@ use rand::{Rng as _, RngExt as _, SeedableRng as _};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, ReadHalf, WriteHalf};
 use tokio::time::timeout;
 
-use crate::party::{Host, copy, input};
+use crate::party::{CLIENT, Host, copy, input};
 use crate::{nets, party};
 
 /// What happens to the frame.
@@ -71,15 +73,25 @@ struct Outcome {
 /// How long a run may take at most; far beyond all deadlines.
 const BOUND: Duration = Duration::from_secs(60);
 
-/// Harms every frame in turn, all at once.
-async fn harm_every_frame(harm: Harm, engine: Engine) {
-    let model = nets::tiny("tiny");
+/// Which frames of a conversation come to harm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Frames {
+    All,
+    /// The first of every step.
+    OfEveryKind,
+}
+
+/// Harms frames in turn, all at once.
+async fn harm_frames(harm: Harm, options: &Options, model: Model, which: Frames) {
     let x = input(&model, 7);
     let expected = reference::run(&model, &x).unwrap();
-    let host = Host::of_options(&Options::of(engine), [model]);
+    let host = Host::of_options(options, [model.clone()]);
 
     let honest = converse(&host, &x, None, Duration::from_secs(30)).await;
-    assert_eq!(honest.client.unwrap(), expected);
+    // Stochastic results differ from run to run.
+    let exact = options.rounding == Rounding::Exact;
+    let right = |values: &[i64]| if exact { values == expected } else { values.len() == expected.len() };
+    assert!(right(&honest.client.unwrap()));
     honest.server.unwrap();
     let [up, down] = &honest.seen;
     let position = |tags: &[u16], step: Step, nth: usize| {
@@ -88,16 +100,22 @@ async fn harm_every_frame(harm: Harm, engine: Engine) {
     let command = position(up, Step::new("session.command"), 1);
     let go = position(down, Step::new("session.go"), 0);
     let cases = (0..up.len()).map(|k| (Way::Up, k)).chain((0..down.len()).map(|k| (Way::Down, k)));
+    let chosen = |(way, k): &(Way, usize)| {
+        let tags = if *way == Way::Up { up } else { down };
+        which == Frames::All || !tags[..*k].contains(&tags[*k])
+    };
 
     let runs: Vec<_> = cases
+        .filter(chosen)
         .map(|(way, k)| {
             let (host, x) = (host.clone(), x.clone());
-            let run = tokio::spawn(async move { reach(&host, &x, (way, k, harm)).await });
+            let before = if way == Way::Up { up[..=k].to_vec() } else { down[..=k].to_vec() };
+            let run = tokio::spawn(async move { reach(&host, &x, (way, k, harm), &before).await });
             (way, k, run)
         })
         .collect();
     for (way, k, run) in runs {
-        let at = format!("{harm:?} of frame {k}, {way:?}");
+        let at = format!("{}, {harm:?} of frame {k}, {way:?}", options.engine);
         let outcome = run.await.unwrap_or_else(|panic| panic!("{at}: {panic}"));
         let left = if way == Way::Up { up.len() } else { down.len() } - k - 1;
         let flip = harm == Harm::Flip;
@@ -113,7 +131,7 @@ async fn harm_every_frame(harm: Harm, engine: Engine) {
             Ok(values) if flip => assert_eq!(values.len(), expected.len(), "{at}"),
             Ok(values) => {
                 assert!(unharmed, "{at}: the client noticed nothing");
-                assert_eq!(values, &expected, "{at}");
+                assert!(right(values), "{at}: {values:?}");
             }
             Err(error) => assert!(!error.to_string().is_empty(), "{at}"),
         }
@@ -130,16 +148,15 @@ async fn harm_every_frame(harm: Harm, engine: Engine) {
             assert_refused(&host, id, &half, &x).await;
         }
     }
-    assert_eq!(host.infer(&x).await, expected, "after {harm:?}");
+    assert!(right(&host.infer(&x).await), "after {harm:?}");
 }
 
-/// A run in which the frame was reached: under load, a short deadline may pass before.
-async fn reach(host: &Host, x: &[i32], case: (Way, usize, Harm)) -> Outcome {
+/// A run in which the frame was reached, behind those before it: under load, a short deadline may pass earlier.
+async fn reach(host: &Host, x: &[i32], case: (Way, usize, Harm), before: &[u16]) -> Outcome {
     let mut deadline = Duration::from_millis(400);
     loop {
         let outcome = converse(host, x, Some(case), deadline).await;
-        let (way, k, _) = case;
-        if outcome.seen[usize::from(way == Way::Down)].len() > k {
+        if outcome.seen[usize::from(case.0 == Way::Down)].starts_with(before) {
             return outcome;
         }
         deadline *= 2;
@@ -183,7 +200,8 @@ async fn converse(host: &Host, x: &[i32], case: Option<(Way, usize, Harm)>, dead
     });
     let serving = host.serve(server);
     let mut prepared = None;
-    let client = timeout(BOUND, client_side(client, x, &mut prepared)).await.expect("the client hangs");
+    let client =
+        timeout(BOUND, client_side(client, host.wishes(), x, &mut prepared)).await.expect("the client hangs");
     let server = timeout(BOUND, serving).await.expect("the server hangs").expect("the server panicked");
     let seen = timeout(BOUND, middle).await.expect("the middle hangs").expect("the middle panicked");
     Outcome { client, server, prepared, seen }
@@ -191,10 +209,12 @@ async fn converse(host: &Host, x: &[i32], case: Option<(Way, usize, Harm)>, dead
 
 async fn client_side(
     channel: Channel<Client>,
+    wishes: Wishes,
     x: &[i32],
     used: &mut Option<(PrepId, Vec<u8>)>,
 ) -> Result<Vec<i64>, ProtocolError> {
-    let mut session = party::connect(channel, "tiny", None).await?;
+    let request = Request { wishes, ..Request::default() };
+    let mut session = Session::connect(channel, &request, &*CLIENT, &mut party::generator()).await?;
     let prepared = session.prepare().await?;
     *used = Some((prepared.id(), prepared.to_bytes().to_vec()));
     let values = session.infer(prepared, x).await?.values;
@@ -276,31 +296,63 @@ fn state_length(frame: &mut [u8]) {
     frame[..4].copy_from_slice(&len.to_le_bytes());
 }
 
+/// Every engine with every rounding it has.
+const WAYS: [(Engine, Rounding); 5] = [
+    (Engine::ClientGarbler, Rounding::Exact),
+    (Engine::Delphi, Rounding::Exact),
+    (Engine::Ot, Rounding::Exact),
+    (Engine::Ot, Rounding::Stochastic),
+    (Engine::Auto, Rounding::Exact),
+];
+
+/// One frame of every kind, under every engine.
+async fn harm_every_engine(harm: Harm) {
+    for (engine, rounding) in WAYS {
+        let options = Options { rounding, ..Options::of(engine) };
+        harm_frames(harm, &options, nets::mixed(), Frames::OfEveryKind).await;
+    }
+}
+
 macro_rules! harms {
-    ($($test:ident: $harm:ident, $engine:ident;)*) => {$(
+    ($($test:ident: $harm:ident;)*) => {$(
         #[tokio::test(flavor = "multi_thread")]
         async fn $test() {
-            harm_every_frame(Harm::$harm, Engine::$engine).await;
+            harm_frames(Harm::$harm, &Options::default(), nets::tiny("tiny"), Frames::All).await;
         }
     )*};
 }
 
+macro_rules! harms_of_engines {
+    ($($test:ident: $harm:ident;)*) => {$(
+        #[tokio::test(flavor = "multi_thread")]
+        async fn $test() {
+            harm_every_engine(Harm::$harm).await;
+        }
+    )*};
+}
+
+harms_of_engines! {
+    every_engine_with_shorter_frames: Shorten;
+    every_engine_with_longer_frames: Lengthen;
+    every_engine_with_flipped_contents: Flip;
+    every_engine_with_repeated_frames: Repeat;
+    every_engine_with_lost_frames: Drop;
+    every_engine_with_swapped_frames: Swap;
+}
+
 harms! {
-    shorter_frames: Shorten, Delphi;
-    frames_cut_off: Cut, Delphi;
-    longer_frames: Lengthen, Delphi;
-    bytes_between_frames: Trail, Delphi;
-    flipped_contents: Flip, Delphi;
-    flipped_headers: FlipHeader, Delphi;
-    repeated_frames: Repeat, Delphi;
-    lost_frames: Drop, Delphi;
-    swapped_frames: Swap, Delphi;
-    garbage: Garbage, Delphi;
-    closed_connections: Close, Delphi;
-    stalled_connections: Stall, Delphi;
-    shorter_frames_of_transfers: Shorten, Ot;
-    flipped_contents_of_transfers: Flip, Ot;
-    repeated_frames_of_transfers: Repeat, Ot;
+    shorter_frames: Shorten;
+    frames_cut_off: Cut;
+    longer_frames: Lengthen;
+    bytes_between_frames: Trail;
+    flipped_contents: Flip;
+    flipped_headers: FlipHeader;
+    repeated_frames: Repeat;
+    lost_frames: Drop;
+    swapped_frames: Swap;
+    garbage: Garbage;
+    closed_connections: Close;
+    stalled_connections: Stall;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -48,8 +48,7 @@ fn end(plan: &Plan) -> [u64; 3] {
     [0, FRAME + 16 + 16 * plan.rows() as u64, 0]
 }
 
-fn assert_as_foretold(plan: &Plan, stock: [usize; 2], report: &Report, session_offline: [u64; 3]) {
-    let predicted = plan.predicted_with(stock);
+fn assert_as_foretold(plan: &Plan, predicted: &Report, report: &Report, session_offline: [u64; 3]) {
     let rows = report.layers.len();
     assert_eq!(rows, plan.rows());
     assert_eq!(rows, predicted.layers.len());
@@ -102,8 +101,11 @@ pub(crate) async fn assert_results(
         let inference = session.infer(prepared, &x).await.unwrap();
         check(&x, &inference.values);
         let report = inference.report;
-        let extra = if i == 0 { first_offline(&plan) } else { later_offline(&plan) };
-        assert_as_foretold(&plan, stock, &report, extra);
+        let (predicted, extra) = match i {
+            0 => (plan.predicted(), first_offline(&plan)),
+            _ => (plan.predicted_with(stock), later_offline(&plan)),
+        };
+        assert_as_foretold(&plan, &predicted, &report, extra);
         assert_eq!(report.client.stored_bytes, stored);
         assert!(report.server.stored_bytes > 0);
         // Nothing crosses the connection that no row accounts for.
@@ -274,4 +276,33 @@ async fn assert_exact_after(session: &mut Session, model: &Model) {
     let prepared = session.prepare().await.unwrap();
     let x = input(model, 9);
     assert_eq!(session.infer(prepared, &x).await.unwrap().values, reference::run(model, &x).unwrap());
+}
+
+/// Of equal largest outputs the first, whatever their number, under every engine.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_index_of_the_first_largest_output_is_all_that_is_revealed() {
+    for outputs in [2, 3, 8, 11] {
+        let mut model = nets::dense_only(outputs, Reveal::ArgMax);
+        // Pairs of equal outputs; the largest stands twice.
+        for layer in &mut model.weights {
+            let inputs = layer.weights.len() / outputs;
+            for i in (1..outputs).step_by(2) {
+                layer.weights.copy_within((i - 1) * inputs..i * inputs, i * inputs);
+                layer.bias[i] = layer.bias[i - 1];
+            }
+        }
+        for engine in [Engine::Delphi, Engine::ClientGarbler, Engine::Ot, Engine::Auto] {
+            let host = Host::of_options(&Options::of(engine), [model.clone()]);
+            let protocol = host.plan().argmax().unwrap().protocol();
+            match engine {
+                Engine::Ot => assert_eq!(protocol, "argmax_ot"),
+                Engine::Delphi => assert_eq!(protocol, "argmax_gc"),
+                _ => {}
+            }
+            let (mut session, server) = host.connect().await;
+            assert_exact(&mut session, &model, 0..4).await;
+            session.close().await.unwrap();
+            server.await.unwrap().unwrap();
+        }
+    }
 }

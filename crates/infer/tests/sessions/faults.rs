@@ -162,6 +162,22 @@ impl Store for Watched {
     fn burn(&self, peer: PoolId) -> Result<usize, StoreError> {
         self.pool.burn(peer)
     }
+
+    fn keep(&self, lot: &Lot, name: PrepId, record: &[u8]) -> Result<(), StoreError> {
+        self.pool.keep(lot, name, record)
+    }
+
+    fn resume(
+        &self,
+        lot: &Lot,
+        name: Option<PrepId>,
+    ) -> Result<Option<(PrepId, Zeroizing<Vec<u8>>)>, StoreError> {
+        let taken = self.pool.resume(lot, name)?;
+        if let Some((name, _)) = &taken {
+            *self.log.lock().unwrap().entry(*name.bytes()).or_default() += 1;
+        }
+        Ok(taken)
+    }
 }
 
 /// A client with a pool: prepares some and uses some, in one session.
@@ -182,7 +198,7 @@ async fn client(
         let prepared = Prepared::from_bytes(id, &store.take(&lot, id)?, session.plan())?;
         results.push((i, session.infer(prepared, x).await?.values));
     }
-    session.close().await
+    session.close_into(store).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

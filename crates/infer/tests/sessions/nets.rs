@@ -112,6 +112,18 @@ pub(crate) fn tiny(name: &str) -> Model {
     compile(&net.finish(x), &Options::default())
 }
 
+/// The smallest network with every kind of non-linear layer: a rectifier, a maximum, a square, an arg-max.
+pub(crate) fn mixed() -> Model {
+    let mut net = Net::new("mixed", &[1, 4, 4]);
+    let x = net.conv(0, same(2, 3));
+    let x = net.relu(x);
+    let x = net.push(Op::MaxPool(window(2, 2, 0)), &[x]);
+    let x = net.conv(x, same(2, 1));
+    let x = net.push(Op::Poly { coefficients: vec![0.0, 0.0, 1.0] }, &[x]);
+    let x = net.dense(x, 5);
+    compile(&net.finish(x), &Options { reveal: Reveal::ArgMax, ..Options::default() })
+}
+
 /// A convolution, an activation and a dense layer.
 pub(crate) fn one_conv(conv: Conv) -> Model {
     let mut net = Net::new("conv", &[conv.in_channels, conv.input[0], conv.input[1]]);
