@@ -41,7 +41,11 @@ pub const NAMES: &[&str] = &[
     "resnet18",
     "resnet50",
     "densenet121",
+    "densenet121-xray",
     "mobilenetv2",
+    "mobilenetv3-small",
+    "mobilenetv3-large",
+    "efficientnet-lite0",
     "shufflenetv2",
 ];
 
@@ -84,7 +88,11 @@ pub fn build(name: &str, seed: u64) -> Result<Graph, ZooError> {
         "resnet18" => resnet::resnet18(net(IMAGENET)?),
         "resnet50" => resnet::resnet50(net(IMAGENET)?),
         "densenet121" => densenet::densenet121(net(IMAGENET)?),
+        "densenet121-xray" => densenet::densenet121_xray(net([1, 224, 224])?),
         "mobilenetv2" => mobilenet::v2(net(IMAGENET)?),
+        "mobilenetv3-small" => mobilenet::v3_small(net(IMAGENET)?),
+        "mobilenetv3-large" => mobilenet::v3_large(net(IMAGENET)?),
+        "efficientnet-lite0" => mobilenet::efficientnet_lite0(net(IMAGENET)?),
         "shufflenetv2" => shufflenet::v2(net(IMAGENET)?),
         _ => return Err(ZooError::Unknown { name: name.to_owned() }),
     }?;

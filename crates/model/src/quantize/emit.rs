@@ -96,7 +96,12 @@ fn operation(
                     (quadratic.rescale.lo, quadratic.rescale.hi) = (lo as i32, hi as i32);
                     Op::Act(Act { max_pool: *max_pool, rescale: rescale(false), quadratic: Some(quadratic) })
                 }
-                Function::Curve => Op::Act(hard_swish::curve(shift, [argument, step], &piece.node.name)?),
+                Function::Curve => Op::Act(hard_swish::curve(
+                    shift,
+                    [argument, step],
+                    options.activation_bits,
+                    &piece.node.name,
+                )?),
                 Function::Line { curve } => {
                     Op::Act(hard_swish::line(shift, [scales.argument[*curve], step], options.activation_bits))
                 }

@@ -190,7 +190,7 @@ impl<'a> Lowering<'a> {
                 let natural = operands.iter().all(|&x| self.pieces[x].natural);
                 Ok(self.push(id, Kind::Add, operands, Class::Wide, natural))
             }
-            Op::HardSwish => Ok(self.hard_swish(id, x)),
+            Op::HardSwish => Ok(self.hard_swish(id, first)),
             Op::Mul => {
                 let mut factors = [first, node.inputs[1]];
                 if self.graph.nodes[first].len() < node.len() {
@@ -249,12 +249,14 @@ impl<'a> Lowering<'a> {
     }
 
     /// See [`super::hard_swish`].
-    fn hard_swish(&mut self, id: NodeId, x: usize) -> usize {
+    fn hard_swish(&mut self, id: NodeId, before: NodeId) -> usize {
+        let x = self.value[before];
         let mut part = |function: Function, name: &str| {
             let natural = function.is_natural(false);
             let piece =
                 self.push(id, Kind::Act { max_pool: None, function }, vec![x], Class::Narrow, natural);
             self.pieces[piece].node.name.push_str(name);
+            self.pieces[piece].before = before;
             piece
         };
         let curve = part(Function::Curve, "/curve");

@@ -307,7 +307,8 @@ fn wanted(skeleton: &Skeleton<'_>, ranges: &[Range], options: &Options) -> Vec<(
                         wanted.push((argument(id, n, function), ranges[piece.before].magnitude / signed));
                     }
                     Function::Curve => {
-                        let [argument, result] = hard_swish::least_steps(size, options.activation_bits);
+                        let sizes = [ranges[piece.before].magnitude, size];
+                        let [argument, result] = hard_swish::least_steps(sizes, options.activation_bits);
                         wanted.extend([(n + id, argument), (id, result)]);
                     }
                     // Its curve asks for both.

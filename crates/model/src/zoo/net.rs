@@ -53,6 +53,11 @@ impl Net {
         self.builder.finish(output, Head::Logits)
     }
 
+    /// Every output is the logit of a probability of its own.
+    pub(super) fn finish_with_sigmoid(self, output: NodeId) -> Result<Graph> {
+        self.builder.finish(output, Head::Sigmoid)
+    }
+
     /// Channels of a value.
     pub(super) fn channels(&self, x: NodeId) -> usize {
         self.shape(x).first().copied().unwrap_or_default()
@@ -131,6 +136,31 @@ impl Net {
 
     pub(super) fn relu6(&mut self, x: NodeId) -> Result<NodeId> {
         self.push("relu6", Op::Clip { lo: 0.0, hi: 6.0 }, &[x])
+    }
+
+    pub(super) fn hard_swish(&mut self, x: NodeId) -> Result<NodeId> {
+        self.push("hardswish", Op::HardSwish, &[x])
+    }
+
+    /// `clamp(x / 6 + 1/2, 0, 1)`.
+    fn hard_sigmoid(&mut self, x: NodeId) -> Result<NodeId> {
+        let channels = self.channels(x);
+        let line = Op::Affine { scale: vec![1.0 / 6.0; channels], shift: vec![0.5; channels] };
+        let line = self.push("line", line, &[x])?;
+        self.push("hardsigmoid", Op::Clip { lo: 0.0, hi: 1.0 }, &[line])
+    }
+
+    /// Channels weighted by two layers on their means, the first of which has `inner` outputs (Hu et al.,
+    /// "Squeeze-and-excitation networks", CVPR 2018), with a hard sigmoid.
+    pub(super) fn squeeze_and_excite(&mut self, x: NodeId, inner: usize) -> Result<NodeId> {
+        let (channels, image) = self.image(x);
+        let window = Window { kernel: image, stride: [1, 1], pads: [0; 4], ceil: false };
+        let mean = self.push("avgpool", Op::AvgPool { window, count_pad: false }, &[x])?;
+        let y = self.conv_bias(mean, inner, Kernel::same(1))?;
+        let y = self.relu(y)?;
+        let y = self.conv_bias(y, channels, Kernel::same(1))?;
+        let factors = self.hard_sigmoid(y)?;
+        self.push("excite", Op::Mul, &[factors, x])
     }
 
     pub(super) fn square(&mut self, x: NodeId) -> Result<NodeId> {
@@ -222,6 +252,11 @@ impl Net {
     fn gain(&self, x: NodeId) -> f32 {
         match self.builder.node(x).map(|node| (&node.op, node.inputs.first())) {
             Some((Op::Clip { .. }, _)) => 2.0,
+            Some((Op::HardSwish, _)) => HARD_SWISH_GAIN,
+            // Factors are around one half.
+            Some((Op::Mul, _)) => {
+                self.builder.node(x).and_then(|n| n.inputs.get(1)).map_or(1.0, |&x| 4.0 * self.gain(x))
+            }
             Some((Op::Poly { .. }, _)) => 1.0 / 3.0,
             Some((Op::Input | Op::Linear { .. } | Op::Affine { .. } | Op::Add, _)) => 1.0,
             Some((_, Some(&before))) => self.gain(before),
@@ -243,6 +278,9 @@ impl Net {
         format!("{kind}{}", self.builder.nodes().len())
     }
 }
+
+/// Of a hard swish of normal numbers.
+const HARD_SWISH_GAIN: f32 = 3.0;
 
 fn window(kernel: Kernel) -> Window {
     Window { kernel: [kernel.size; 2], stride: [kernel.stride; 2], pads: [kernel.pad; 4], ceil: false }

@@ -27,6 +27,8 @@ pub fn stats(graph: &Graph) -> Stats {
                 stats.parameters += weights.len() as u64 + used(bias);
                 stats.macs += conv.macs();
             }
+            // The line of a hard sigmoid is part of the activation.
+            Op::Affine { scale, shift } if is_uniform(scale) && is_uniform(shift) => {}
             Op::Affine { scale, shift } => stats.parameters += scale.len() as u64 + used(shift),
             Op::Clip { .. } | Op::Poly { .. } | Op::HardSwish => stats.activations += values,
             Op::MaxPool(_) => stats.max_pool_outputs += values,
@@ -34,4 +36,8 @@ pub fn stats(graph: &Graph) -> Stats {
         }
     }
     stats
+}
+
+fn is_uniform(values: &[f32]) -> bool {
+    values.iter().all(|v| Some(v) == values.first())
 }

@@ -3,7 +3,7 @@ use crate::{onnx, pass};
 
 /// Parameters, MACs in millions (rounded), activations. Sources: for ImageNet the torchvision model table (parameters,
 /// `GFLOPS` as multiply-accumulates; resnet50 25.6 M, 4.09 G; densenet121 7.98 M, 2.83 G; mobilenet_v2 3.50 M, 0.30 G;
-/// shufflenet_v2_x1_0 2.28 M, 0.14 G; squeezenet1_1 1.24 M, 0.35 G; resnet18 11.7 M, 1.81 G); ReLU counts for CIFAR and
+/// mobilenet_v3_small 2.54 M, 0.06 G; mobilenet_v3_large 5.48 M, 0.22 G; shufflenet_v2_x1_0 2.28 M, 0.14 G; squeezenet1_1 1.24 M, 0.35 G; resnet18 11.7 M, 1.81 G); ReLU counts for CIFAR and
 /// 64x64 from the tables of Delphi and Cryptonite; ResNet-20 from its paper (0.27 M). Activations at 224x224 are counted
 /// by hand from the papers' tables of shapes.
 const KNOWN: &[(&str, u64, u64, u64)] = &[
@@ -24,7 +24,11 @@ const KNOWN: &[(&str, u64, u64, u64)] = &[
     ("resnet18", 11_689_512, 1_814, 2_308_096),
     ("resnet50", 25_557_032, 4_089, 9_608_704),
     ("densenet121", 7_978_856, 2_834, 15_667_456),
+    ("densenet121-xray", 6_961_934, 2_754, 15_667_456),
     ("mobilenetv2", 3_504_872, 301, 6_105_792),
+    ("mobilenetv3-small", 2_542_856, 57, 1_272_424),
+    ("mobilenetv3-large", 5_483_032, 217, 3_830_712),
+    ("efficientnet-lite0", 4_652_008, 385, 6_157_536),
     ("shufflenetv2", 2_278_604, 145, 1_488_032),
 ];
 
