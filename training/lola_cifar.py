@@ -3,6 +3,9 @@
     image [3, 32, 32] -> conv 8x8, stride 2, pad 1 [83, 14, 14] -> square
                       -> conv 6x6, stride 2 [163, 5, 5] -> square -> fc 10
 
+or, with `--variant padded`, the shape of LoLa's repository, whose second layer is a convolution 10x10, stride 2, pad 4
+[112, 7, 7].
+
 Method: the first layer starts as the leading principal components of the image patches; random shifts and mirror
 images; a batch norm before and a centring after every square, folded away for export; values beyond four are charged
 for; one cycle of the learning rate, then a moving average at a constant one with smaller shifts; matrix products of
@@ -30,10 +33,14 @@ MEAN = [0.4914, 0.4822, 0.4465]
 LEVELS, WEIGHT_BITS = 32, [8, 8, 8]
 
 
-def network() -> SquareNet:
-    """The network that is shipped, before training."""
-    layers = [nn.Conv2d(3, MAPS, 8, stride=2, bias=False), nn.Conv2d(MAPS, 163, 6, stride=2, bias=False)]
-    return SquareNet([*layers, nn.Linear(163 * 5 * 5, 10)], [1] * 4, MEAN)
+def network(variant: str) -> SquareNet:
+    """The network before training."""
+    first = nn.Conv2d(3, MAPS, 8, stride=2, bias=False)
+    if variant == "paper":
+        layers = [nn.Conv2d(MAPS, 163, 6, stride=2, bias=False), nn.Linear(163 * 5 * 5, 10)]
+    else:
+        layers = [nn.Conv2d(MAPS, 112, 10, stride=2, padding=4, bias=False), nn.Linear(112 * 7 * 7, 10)]
+    return SquareNet([first, *layers], [1] * 4, MEAN)
 
 
 @torch.no_grad()
@@ -59,9 +66,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder of train.jpgs.xz and test.jpgs.xz")
     parser.add_argument("--out", type=Path, default=Path("lola-cifar.onnx"))
+    parser.add_argument("--variant", choices=["paper", "padded"], default="paper")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--epochs", type=int, default=16)
-    parser.add_argument("--polish-epochs", type=int, default=5)
+    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--polish-epochs", type=int, default=8)
     options = parser.parse_args()
 
     torch.manual_seed(options.seed)
@@ -73,7 +81,7 @@ def main() -> None:
     validation = (images[held_out].float() / 255, labels[held_out])
     images, labels = images[kept], labels[kept]
 
-    net = network()
+    net = network(options.variant)
     start_from_components(net, images[:4000].float() / 255)
     net.to(memory_format=torch.channels_last)
 
@@ -95,7 +103,7 @@ def main() -> None:
     epochs = options.epochs + options.polish_epochs
     data = "CIFAR-10 (JPEG copy), 10,000 test images"
     record(
-        "lola-cifar", options.seed, time.time() - began, data,
+        options.out.stem, options.seed, time.time() - began, data,
         epochs=epochs, validation_accuracy=validated, **figures,
     )
 

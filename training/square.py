@@ -5,6 +5,7 @@ A hidden layer is `linear -> norm -> square -> centre`. `norm` is a batch norm: 
 affine per channel, so export folds them away, the second into the next layer; what is left is `linear -> square`.
 """
 
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -15,13 +16,19 @@ from torch import Tensor, nn
 LIMIT = 4.0
 
 
+def padding(layer: nn.Module) -> list[int]:
+    """Rows and columns of zeros that a layer adds on each side itself."""
+    return list(getattr(layer, "padding", (0, 0)))
+
+
 class Square(nn.Module):
     """norm, square, centre. `excess`: the mean square of what exceeds `LIMIT` before the square in the last batch."""
 
-    def __init__(self, channels: int, images: bool):
+    def __init__(self, channels: int, images: bool, centred: bool):
         super().__init__()
         norm = nn.BatchNorm2d if images else nn.BatchNorm1d
-        self.norm, self.centre = norm(channels), norm(channels, affine=False)
+        self.norm = norm(channels)
+        self.centre = norm(channels, affine=False) if centred else nn.Identity()
         nn.init.ones_(self.norm.bias)  # (x + 1)^2 has a linear part to learn from
         nn.init.constant_(self.norm.weight, 0.5)
 
@@ -35,13 +42,17 @@ class SquareNet(nn.Module):
     """`linear` layers (convolutions, then dense ones) with a square between each two.
 
     `pads` is the zero padding (left, right, top, bottom) of the image before the first layer, `mean` what is
-    subtracted from each colour after it. Only the first layer is padded: elsewhere folding would not be exact.
+    subtracted from each colour after it. The square before a later layer that pads is not centred: what is padded
+    there is zero before and after folding.
     """
 
     def __init__(self, linear: list[nn.Module], pads: list[int], mean: list[float]):
         super().__init__()
         self.linear = nn.ModuleList(linear)
-        self.squares = nn.ModuleList(Square(layer.weight.shape[0], layer.weight.dim() == 4) for layer in linear[:-1])
+        self.squares = nn.ModuleList(
+            Square(layer.weight.shape[0], layer.weight.dim() == 4, not any(padding(after)))
+            for layer, after in pairwise(linear)
+        )
         self.pads = pads
         self.register_buffer("mean", torch.tensor(mean).reshape(-1, 1, 1))
 
@@ -70,8 +81,11 @@ class SquareNet(nn.Module):
             layers.append((weight * gain.reshape(along), bias))
             if index < len(self.squares):
                 centre = self.squares[index].centre
-                gain = 1 / torch.sqrt(centre.running_var + centre.eps)
-                shift = -centre.running_mean * gain
+                if isinstance(centre, nn.Identity):
+                    gain, shift = torch.ones(len(weight)), torch.zeros(len(weight))
+                else:
+                    gain = 1 / torch.sqrt(centre.running_var + centre.eps)
+                    shift = -centre.running_mean * gain
         return layers
 
     def export(self, path: Path, name: str, layers: list[tuple[Tensor, Tensor]], image: list[int]) -> None:
@@ -80,7 +94,7 @@ class SquareNet(nn.Module):
         left, right, top, bottom = self.pads
         for index, (weight, bias) in enumerate(layers):
             if weight.dim() == 4:
-                pads = [top, left, bottom, right] if index == 0 else [0] * 4
+                pads = [top, left, bottom, right] if index == 0 else 2 * padding(self.linear[index])
                 chain.add("Conv", f"conv{index + 1}", weight, bias, kernel_shape=list(weight.shape[2:]),
                           strides=list(self.linear[index].stride), pads=pads)
             else:
@@ -99,7 +113,8 @@ class SquareNet(nn.Module):
         for index, (weight, bias) in enumerate(layers):
             x = F.pad(images, self.pads) if index == 0 else values[-1].square()
             if weight.dim() == 4:
-                values.append(F.conv2d(x, weight, bias, self.linear[index].stride))
+                layer = self.linear[index]
+                values.append(F.conv2d(x, weight, bias, layer.stride, layer.padding))
             else:
                 values.append(F.linear(x.flatten(1), weight, bias))
         return values
