@@ -1,5 +1,6 @@
 //! `phineus infer`: a private prediction.
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +8,7 @@ use std::time::Duration;
 use phineus_infer::cipher::Identity;
 use phineus_infer::report::Report;
 use phineus_infer::session::client::{Prepared, Request, Session};
-use phineus_infer::store::{Limits, MemoryStore, Pool, Store, StoreError};
+use phineus_infer::store::{Limits, MemoryStore, Pool, PrepId, Store, StoreError};
 use phineus_net::{Channel, Client};
 
 use crate::data::{self, Split};
@@ -137,12 +138,13 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let shape = extractor::image_shape(extractor.as_ref(), compile::shape_of(&public.graph.nodes)?)?;
     let resize = arguments.resize || extractor.is_some();
     let options = data::Options { split: Split::Test, skip: 0, limit: None, resize };
+    let mut known = VecDeque::new();
     for path in &arguments.images {
         let samples = data::open(path, shape, &options)?;
         for sample in samples {
             let input = extractor::encode(extractor.as_ref(), &public.graph, &public.preprocess, &sample)
                 .map_err(|e| Failure::at(path, e))?;
-            let prepared = from_pool(store.as_ref(), &session)?;
+            let prepared = from_pool(store.as_ref(), &session, &mut known)?;
             let report = predict(&mut session, prepared, &input).await?;
             if arguments.json {
                 println!("{}", serde_json::to_string(&report)?);
@@ -170,9 +172,16 @@ pub(crate) async fn predict(
     Ok(report)
 }
 
-/// The oldest pre-compute of the pool that can be used.
-fn from_pool(store: &dyn Store, session: &Session) -> Result<Option<Prepared>, Failure> {
-    for id in store.list(session.lot())? {
+/// The oldest pre-compute of the pool that can be used; `known` are those that the pool had when it was last asked.
+fn from_pool(
+    store: &dyn Store,
+    session: &Session,
+    known: &mut VecDeque<PrepId>,
+) -> Result<Option<Prepared>, Failure> {
+    if known.is_empty() {
+        known.extend(store.list(session.lot())?);
+    }
+    while let Some(id) = known.pop_front() {
         match store.take(session.lot(), id) {
             Ok(record) => match Prepared::from_bytes(id, &record, session.plan()) {
                 Ok(prepared) => return Ok(Some(prepared)),

@@ -1,5 +1,6 @@
 //! `phineus serve`: the provider's server.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -127,7 +128,8 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
                 Err(error) => tracing::warn!("{peer}: {error}"),
             }
             if json {
-                println!("{}", serving.line(&done, start.elapsed()));
+                // Whoever reads the lines may go; the server stays.
+                let _ = writeln!(std::io::stdout(), "{}", serving.line(&done, start.elapsed()));
             }
         });
     }

@@ -8,4 +8,5 @@ mod process;
 mod real_models;
 mod simulate;
 mod strangers;
+mod used_up;
 mod zoo;

@@ -1,5 +1,7 @@
 //! Serving, preparing and inferring as separate processes.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::Path;
 
 use serde_json::Value;
@@ -123,6 +125,107 @@ fn a_damaged_record_is_burned_and_replaced() {
     assert!(done.succeeded && done.stdout.contains("class 6"), "{}", done.stderr);
     assert!(done.stderr.contains("damaged and was burned"), "{}", done.stderr);
     assert!(!record.exists());
+}
+
+/// The page of metrics.
+fn metrics(address: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
+    let mut page = String::new();
+    stream.read_to_string(&mut page).unwrap();
+    assert!(page.starts_with("HTTP/1.1 200 OK"), "{page}");
+    page
+}
+
+#[test]
+fn metrics_and_lines_say_what_happened_and_to_nobody_whom() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = compile_digits(folder.path());
+    let (mine, theirs) = (folder.path().join("client"), folder.path().join("server"));
+    let mut server =
+        Server::start(&model, &[&"--store", &theirs, &"--metrics", &"0", &"--json", &"--engine", &"ot"]);
+    let line = server.next_line();
+    let page = line.strip_prefix("metrics on ").unwrap_or_else(|| panic!("{line:?}")).to_owned();
+    let has = |line: &str| {
+        let page = metrics(&page);
+        assert!(page.lines().any(|l| l == line), "{line:?} is missing: {page}");
+    };
+    has("phineus_pool_records{model=\"digits\",engine=\"ot\"} 0");
+    let at = server.address.clone();
+    succeeds(&[
+        &"prepare",
+        &"--server",
+        &at,
+        &"--store",
+        &mine,
+        &"--count",
+        &"7",
+        &"--bulk",
+        &"2",
+        &"--sessions",
+        &"3",
+    ]);
+    assert_eq!((stored(&mine), stored(&theirs)), (7, 7));
+    let mut prepared = 0;
+    for _ in 0..3 {
+        let line: Value = serde_json::from_str(&server.next_line()).unwrap();
+        assert_eq!((&line["error"], line["served"].as_u64()), (&Value::Null, Some(0)));
+        prepared += line["prepared"].as_u64().unwrap();
+    }
+    assert_eq!(prepared, 7);
+    has("phineus_pool_records{model=\"digits\",engine=\"ot\"} 7");
+    has("phineus_pool_clients{model=\"digits\",engine=\"ot\"} 1");
+    has("phineus_offline_seconds_count{model=\"digits\",engine=\"ot\"} 7");
+    has("phineus_sessions_total 3");
+    let (three, mine) = (asset("digits/3.png"), &mine);
+    succeeds(&[&"infer", &"--server", &at, &"--store", mine, &three]);
+    let line: Value = serde_json::from_str(&server.next_line()).unwrap();
+    assert_eq!((line["served"].as_u64(), line["pool"][0]["records"].as_u64()), (Some(1), Some(6)));
+    has("phineus_online_seconds_count{model=\"digits\",engine=\"ot\"} 1");
+    has("phineus_online_seconds_bucket{model=\"digits\",engine=\"ot\",le=\"+Inf\"} 1");
+    has("phineus_sessions_failed_total 0");
+    // Whatever is old is thrown away, here all of it, and the request is prepared for on the spot.
+    succeeds(&[&"infer", &"--server", &at, &"--store", mine, &"--expire-hours", &"0", &three]);
+    assert_eq!(stored(mine), 0);
+    has("phineus_pool_records{model=\"digits\",engine=\"ot\"} 6");
+    // Nothing that looks like an id, a key or an address.
+    let page = metrics(&page);
+    assert!(!page.contains("127.0.0.1"), "{page}");
+    let longest = page.split(|c: char| !c.is_ascii_hexdigit()).map(str::len).max();
+    assert!(longest < Some(16), "{page}");
+}
+
+#[test]
+fn a_server_spills_what_does_not_fit_its_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = compile_digits(folder.path());
+    let (mine, spill) = (folder.path().join("client"), folder.path().join("spill"));
+    let start = || Server::start(&model, &[&"--max-memory", &"100kB", &"--spill", &spill]);
+    let mut server = start();
+    let at = server.address.clone();
+    succeeds(&[&"prepare", &"--server", &at, &"--store", &mine, &"--count", &"3", &"--engine", &"ot"]);
+    assert!(stored(&spill) > 0);
+    let image = asset("digits/8.png");
+    let text = succeeds(&[
+        &"infer",
+        &"--server",
+        &at,
+        &"--store",
+        &mine,
+        &"--engine",
+        &"ot",
+        &image,
+        &image,
+        &image,
+    ]);
+    assert_eq!(text.matches("class 8").count(), 3, "{text}");
+    assert_eq!((stored(&mine), stored(&spill)), (0, 0));
+    // What a killed server leaves is of no use to anybody, and removed.
+    succeeds(&[&"prepare", &"--server", &at, &"--store", &mine, &"--count", &"3", &"--engine", &"ot"]);
+    assert!(stored(&spill) > 0);
+    server.kill();
+    let _server = start();
+    assert_eq!(stored(&spill), 0);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -20,13 +20,18 @@ const BOUND: Duration = Duration::from_secs(120);
 
 /// Runs the program to its end.
 pub(crate) fn phineus(arguments: &[&dyn AsRef<OsStr>]) -> Done {
+    within(BOUND, arguments)
+}
+
+/// The same for a run that may take longer.
+pub(crate) fn within(bound: Duration, arguments: &[&dyn AsRef<OsStr>]) -> Done {
     let mut child = command(arguments).spawn().unwrap();
     let (stdout, stderr) = (drain(child.stdout.take()), drain(child.stderr.take()));
     let start = Instant::now();
     let status = loop {
         match child.try_wait().unwrap() {
             Some(status) => break status,
-            None if start.elapsed() > BOUND => {
+            None if start.elapsed() > bound => {
                 child.kill().unwrap();
                 let words: Vec<_> = arguments.iter().map(|a| a.as_ref()).collect();
                 panic!("{words:?} hangs: {}", stderr.join().unwrap());
@@ -64,6 +69,7 @@ pub(crate) struct Server {
     child: Child,
     pub(crate) address: String,
     log: Option<JoinHandle<String>>,
+    stdout: BufReader<ChildStdout>,
 }
 
 impl Server {
@@ -71,12 +77,20 @@ impl Server {
         let mut arguments: Vec<&dyn AsRef<OsStr>> = vec![&"serve", &model, &"--listen", &"127.0.0.1:0"];
         arguments.extend(more);
         let mut child = command(&arguments).spawn().unwrap();
-        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let stdout = BufReader::new(child.stdout.take().unwrap());
         let log = Some(drain(child.stderr.take()));
+        let mut server = Self { address: String::new(), child, log, stdout };
+        let line = server.next_line();
+        let address = line.strip_prefix("listening on ").unwrap_or_else(|| panic!("{line:?}"));
+        server.address = address.to_owned();
+        server
+    }
+
+    /// What it prints next.
+    pub(crate) fn next_line(&mut self) -> String {
         let mut line = String::new();
-        stdout.read_line(&mut line).unwrap();
-        let address = line.trim().strip_prefix("listening on ").unwrap_or_else(|| panic!("{line:?}"));
-        Self { address: address.to_owned(), child, log }
+        self.stdout.read_line(&mut line).unwrap();
+        line.trim().to_owned()
     }
 
     pub(crate) fn is_running(&mut self) -> bool {

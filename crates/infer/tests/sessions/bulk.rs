@@ -68,3 +68,35 @@ fn stacks_of_large_images_are_smaller() {
     assert!(matches!(plan.bulk(most + 1), Err(PlanError::TooLarge { .. })));
     assert_eq!(Host::of([nets::tiny("tiny")]).plan().together(), MAX_BULK);
 }
+
+/// Requests and preparations that are waited for, while another session of the same client prepares for later: everything
+/// ends, and everything is exact.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_preparation_for_later_gives_way_and_comes_to_its_end() {
+    let model = nets::tiny("tiny");
+    let host = Host::of([model.clone()]);
+    let (mut later, _serving) = host.connect().await;
+    later.set_background();
+    let preparing = tokio::spawn(async move {
+        let mut prepared = Vec::new();
+        later
+            .prepare_many(2 * COUNT, |one| {
+                prepared.push(one);
+                Ok(())
+            })
+            .await
+            .unwrap();
+        (later, prepared)
+    });
+    for seed in 0..3 {
+        let x = input(&model, seed);
+        assert_eq!(host.infer(&x).await, reference::run(&model, &x).unwrap());
+    }
+    let (mut later, prepared) = preparing.await.unwrap();
+    assert_eq!(prepared.len(), 2 * COUNT);
+    for (seed, prepared) in (10..).zip(prepared) {
+        let x = input(&model, seed);
+        assert_eq!(later.infer(prepared, &x).await.unwrap().values, reference::run(&model, &x).unwrap());
+    }
+    later.close().await.unwrap();
+}

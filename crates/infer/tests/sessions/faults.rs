@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 
 use phineus_infer::ProtocolError;
 use phineus_infer::session::client::{Prepared, Request, Session};
-use phineus_infer::store::{Limits, Lost, Lot, Pool, PoolId, PrepId, Stock, Store, StoreError};
+use phineus_infer::store::{Limits, Lost, Lot, MemoryStore, Pool, PoolId, PrepId, Stock, Store, StoreError};
 use phineus_model::reference;
 use phineus_net::{Channel, mem};
 use rand::rngs::StdRng;
@@ -108,6 +108,129 @@ fn a_pool_hands_out_what_it_kept_and_nothing_twice() {
         let pool = reopen(&disk);
         for id in kept {
             assert_eq!(*pool.take(&lot, id).unwrap(), record(id), "seed {seed}");
+        }
+    }
+}
+
+/// Several sessions of one server at its disk, which fails meanwhile.
+#[test]
+fn threads_at_one_pool_keep_the_promise_together() {
+    for seed in 0..runs(40) {
+        let rng = &mut StdRng::seed_from_u64(seed);
+        let disk = SimDisk::new(seed);
+        let lot = Lot { plan: [1; 32], peer: PoolId::from_bytes([2; 16]) };
+        let limits = Limits { per_peer: 10, ..Limits::default() };
+        let open = || Pool::open(disk.clone(), Zeroizing::new([5; 32]), limits, &mut generator());
+        let pool = open().unwrap();
+        some_fault(rng, &disk, 200);
+        let (used, kept, doubtful) =
+            (Mutex::new(Vec::new()), Mutex::new(HashSet::new()), Mutex::new(HashSet::new()));
+        std::thread::scope(|scope| {
+            for thread in 0..3_u8 {
+                let (pool, used, kept, doubtful) = (&pool, &used, &kept, &doubtful);
+                let rng = StdRng::seed_from_u64(seed << 2 | u64::from(thread));
+                scope.spawn(move || take_and_put(pool, &lot, rng, used, kept, doubtful));
+            }
+        });
+        assert!(pool.list(&lot).is_ok_and(|listed| listed.len() <= 10) || pool.list(&lot).is_err());
+        drop(pool);
+        disk.restart();
+        let pool = open().unwrap();
+        let (used, kept) = (used.into_inner().unwrap(), kept.into_inner().unwrap());
+        let distinct: HashSet<PrepId> = used.iter().copied().collect();
+        assert_eq!(distinct.len(), used.len(), "seed {seed}: one twice");
+        let doubtful = doubtful.into_inner().unwrap();
+        for id in kept.difference(&distinct).filter(|id| !doubtful.contains(id)) {
+            assert_eq!(*pool.take(&lot, *id).unwrap(), record(*id), "seed {seed}");
+        }
+        assert!(
+            used.iter().all(|id| matches!(pool.take(&lot, *id), Err(StoreError::Unknown(_)))),
+            "seed {seed}"
+        );
+    }
+}
+
+/// One of the threads: `doubtful` are those whose removal failed, which may be there or not.
+fn take_and_put(
+    pool: &Pool<SimDisk>,
+    lot: &Lot,
+    mut rng: StdRng,
+    used: &Mutex<Vec<PrepId>>,
+    kept: &Mutex<HashSet<PrepId>>,
+    doubtful: &Mutex<HashSet<PrepId>>,
+) {
+    for _ in 0..12 {
+        if rng.random() {
+            let id = PrepId::from_bytes(rng.random());
+            match pool.put(lot, id, &record(id)) {
+                Ok(()) => drop(kept.lock().unwrap().insert(id)),
+                Err(StoreError::Full { .. } | StoreError::Io { .. }) => {}
+                Err(error) => panic!("{error}"),
+            }
+            continue;
+        }
+        let Ok(listed) = pool.list(lot) else { continue };
+        for id in listed.into_iter().take(2) {
+            match pool.take(lot, id) {
+                Ok(bytes) => {
+                    assert_eq!(*bytes, record(id));
+                    used.lock().unwrap().push(id);
+                }
+                Err(StoreError::Unknown(_)) => {}
+                Err(StoreError::Io { .. }) => drop(doubtful.lock().unwrap().insert(id)),
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_store_that_spills_to_a_failing_disk_hands_nothing_out_twice() {
+    for seed in 0..runs(100) {
+        let rng = &mut StdRng::seed_from_u64(seed);
+        let disk = SimDisk::new(seed);
+        let lot = Lot { plan: [1; 32], peer: PoolId::from_bytes([2; 16]) };
+        for _ in 0..3 {
+            some_fault(rng, &disk, 60);
+            let open = || MemoryStore::spilling(Limits::default(), 5_000, disk.clone(), &mut generator());
+            let store = open().unwrap_or_else(|_| {
+                disk.restart();
+                open().expect("a disk that works")
+            });
+            let (mut used, mut kept) = (HashSet::new(), Vec::new());
+            for _ in 0..30 {
+                if rng.random() || kept.is_empty() {
+                    let id = PrepId::from_bytes(rng.random());
+                    match store.put(&lot, id, &record(id)) {
+                        Ok(()) => kept.push(id),
+                        Err(StoreError::Io { .. }) => {
+                            assert!(
+                                matches!(store.take(&lot, id), Err(StoreError::Unknown(_))),
+                                "seed {seed}"
+                            );
+                        }
+                        Err(error) => panic!("seed {seed}: {error}"),
+                    }
+                    continue;
+                }
+                let id = kept.swap_remove(rng.random_range(0..kept.len()));
+                match store.take(&lot, id) {
+                    Ok(bytes) => {
+                        assert_eq!(*bytes, record(id), "seed {seed}");
+                        assert!(used.insert(id), "seed {seed}: {id:?} twice");
+                    }
+                    // It was on the disk, which works no more.
+                    Err(StoreError::Io { .. }) => {}
+                    Err(error) => panic!("seed {seed}: {error}"),
+                }
+                assert!(matches!(store.take(&lot, id), Err(StoreError::Unknown(_))), "seed {seed}");
+            }
+            let mut listed = store.list(&lot).unwrap();
+            listed.sort_unstable();
+            kept.sort_unstable();
+            assert_eq!(listed, kept, "seed {seed}");
+            drop(store);
+            disk.restart();
         }
     }
 }
