@@ -117,6 +117,9 @@ pub struct Lost {
     pub burned: u64,
 }
 
+/// A record with its name.
+pub type Named = (PrepId, Zeroizing<Vec<u8>>);
+
 /// Holds serialised pre-computes.
 pub trait Store: Send + Sync {
     /// The store's name towards its peers.
@@ -187,11 +190,7 @@ pub trait Store: Send + Sync {
     ///
     /// # Errors
     /// [`StoreError::Io`] if its removal could not be made durable: it is then not handed out.
-    fn resume(
-        &self,
-        lot: &Lot,
-        name: Option<PrepId>,
-    ) -> Result<Option<(PrepId, Zeroizing<Vec<u8>>)>, StoreError>;
+    fn resume(&self, lot: &Lot, name: Option<PrepId>) -> Result<Option<Named>, StoreError>;
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use super::peer::Peer;
 use super::pool::{COMPLETE, begin, now, random};
 use super::seal::Seal;
 use super::states::States;
-use super::{Limits, Lost, Lot, PoolId, PrepId, Stock, Store, StoreError};
+use super::{Limits, Lost, Lot, Named, PoolId, PrepId, Stock, Store, StoreError};
 
 /// Pre-computes in memory.
 pub struct MemoryStore<D: Disk = Directory> {
@@ -261,11 +261,7 @@ impl<D: Disk> Store for MemoryStore<D> {
         Ok(())
     }
 
-    fn resume(
-        &self,
-        lot: &Lot,
-        name: Option<PrepId>,
-    ) -> Result<Option<(PrepId, Zeroizing<Vec<u8>>)>, StoreError> {
+    fn resume(&self, lot: &Lot, name: Option<PrepId>) -> Result<Option<Named>, StoreError> {
         Ok(self.state().states.resume(lot, name, &self.limits, now()))
     }
 }

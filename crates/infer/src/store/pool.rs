@@ -25,7 +25,7 @@ use super::ledger::{Ledger, Own, Row};
 use super::peer::Peer;
 use super::seal::Seal;
 use super::states::surplus;
-use super::{Limits, Lost, Lot, PoolId, PrepId, Stock, Store, StoreError};
+use super::{Limits, Lost, Lot, Named, PoolId, PrepId, Stock, Store, StoreError};
 
 /// A store of pre-computes on a disk.
 pub struct Pool<D: Disk = Directory> {
@@ -323,11 +323,7 @@ impl<D: Disk> Store for Pool<D> {
         })
     }
 
-    fn resume(
-        &self,
-        lot: &Lot,
-        name: Option<PrepId>,
-    ) -> Result<Option<(PrepId, Zeroizing<Vec<u8>>)>, StoreError> {
+    fn resume(&self, lot: &Lot, name: Option<PrepId>) -> Result<Option<Named>, StoreError> {
         let Some((name, row)) = self.with(|open| open.ledger.resume(lot, name))? else { return Ok(None) };
         let sealed = self.disk.read(&file_of_state(name), Seal::len(row.bytes));
         self.remove_states(&[name]);

@@ -11,7 +11,9 @@ use std::sync::{Arc, Mutex};
 
 use phineus_infer::ProtocolError;
 use phineus_infer::session::client::{Prepared, Request, Session};
-use phineus_infer::store::{Limits, Lost, Lot, MemoryStore, Pool, PoolId, PrepId, Stock, Store, StoreError};
+use phineus_infer::store::{
+    Limits, Lost, Lot, MemoryStore, Named, Pool, PoolId, PrepId, Stock, Store, StoreError,
+};
 use phineus_model::reference;
 use phineus_net::{Channel, mem};
 use rand::rngs::StdRng;
@@ -290,11 +292,7 @@ impl Store for Watched {
         self.pool.keep(lot, name, record)
     }
 
-    fn resume(
-        &self,
-        lot: &Lot,
-        name: Option<PrepId>,
-    ) -> Result<Option<(PrepId, Zeroizing<Vec<u8>>)>, StoreError> {
+    fn resume(&self, lot: &Lot, name: Option<PrepId>) -> Result<Option<Named>, StoreError> {
         let taken = self.pool.resume(lot, name)?;
         if let Some((name, _)) = &taken {
             *self.log.lock().unwrap().entry(*name.bytes()).or_default() += 1;
