@@ -45,6 +45,9 @@ def extractor(squeezenet: Path) -> onnx.ModelProto:
     del graph.initializer[:], graph.output[:], graph.value_info[:]
     graph.initializer.extend(kept)
     graph.output.append(helper.make_tensor_value_info("features", TensorProto.FLOAT, [1, FEATURES]))
+    # What `phineus --extractor` reads: pixels are bytes, blue first.
+    mean = ",".join(f"{value:g}" for value in MEAN.flatten().tolist())
+    helper.set_model_props(model, {"mean": mean, "std": "1", "channels": "bgr"})
     onnx.checker.check_model(model, full_check=True)
     return model
 

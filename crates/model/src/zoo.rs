@@ -20,7 +20,7 @@ mod vgg;
 pub use stats::{Stats, stats};
 
 use crate::float::{Graph, GraphError};
-use net::Net;
+use net::{Kernel, Net};
 
 /// Everything that [`build`] knows.
 pub const NAMES: &[&str] = &[
@@ -28,6 +28,7 @@ pub const NAMES: &[&str] = &[
     "lola-mnist-relu",
     "lola-small",
     "lola-cifar",
+    "lola-cifar-112",
     "linear-4096-102",
     "minionn-cifar10",
     "resnet20-cifar10",
@@ -74,7 +75,8 @@ pub fn build(name: &str, seed: u64) -> Result<Graph, ZooError> {
         "lola-mnist" => lola::mnist(net([1, 28, 28])?, Net::square),
         "lola-mnist-relu" => lola::mnist(net([1, 28, 28])?, Net::relu),
         "lola-small" => lola::small(net([1, 28, 28])?),
-        "lola-cifar" => lola::cifar(net([3, 32, 32])?),
+        "lola-cifar" => lola::cifar(net([3, 32, 32])?, 163, Kernel::same(6).stride(2).pad(0)),
+        "lola-cifar-112" => lola::cifar(net([3, 32, 32])?, 112, Kernel::same(10).stride(2).pad(4)),
         "linear-4096-102" => lola::linear(Net::new(name, seed, &[4096])?, 102),
         "minionn-cifar10" => minionn::cifar(net([3, 32, 32])?),
         "resnet20-cifar10" => resnet::cifar(net([3, 32, 32])?, 3, 10),

@@ -22,8 +22,61 @@
 
 use phineus_kernel::sample::CBD_VARIANCE;
 
+use super::{Params, SlotsError};
+
 /// Standard deviations within which a sub-Gaussian variable stays but for 2^-55: sqrt(2 ln 2^56).
-const TAIL: f64 = 8.811;
+pub const TAIL: f64 = 8.811;
+
+/// Variances of what operations add to the error of a slot, all at one level and its canonical scale. They add up where
+/// errors of different slots and operations are independent; operations in [`Evaluator`](super::Evaluator) do not assume
+/// so, bounds on whole networks do.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Variances {
+    /// A fresh encryption.
+    pub fresh: f64,
+    /// The rounding of a plaintext, where the other factor is one in size.
+    pub encoding: f64,
+    /// The rounding of a number that is the same in all slots.
+    pub number: f64,
+    /// A rotation of a ciphertext.
+    pub rotation: f64,
+    /// A rotation of a sum of products before its rescale; a relinearisation.
+    pub product_rotation: f64,
+    /// The rescale of a product to the level below, or at level 0 the division after the last rotation. Slots of the secret
+    /// are taken at their mean square, for errors that are going to be averaged over many slots.
+    pub rescale: f64,
+    /// The same with the largest slot that the secret may have.
+    pub worst_rescale: f64,
+}
+
+impl Params {
+    /// The variances at a level.
+    ///
+    /// # Errors
+    /// [`SlotsError::Level`].
+    pub fn variances(&self, level: usize) -> Result<Variances, SlotsError> {
+        let n = self.slots() as f64;
+        let constants = self.level(level)?;
+        let (unit, secret) = (self.scale(level)?.powi(-2), 4.0 * n / 3.0);
+        let rounding = 2.0 * n / 12.0;
+        let digit = constants.groups.iter().map(|group| group.product()).fold(0.0, f64::max);
+        let ratio = digit / constants.down.product();
+        let switch = constants.groups.len() as f64 * (2.0 * n * ratio).powi(2) * CBD_VARIANCE / 12.0;
+        let result = match level.checked_sub(1) {
+            Some(below) => self.scale(below)?.powi(-2),
+            None => unit * unit,
+        };
+        Ok(Variances {
+            fresh: (2.0 * n * CBD_VARIANCE + rounding) * unit,
+            encoding: rounding * unit,
+            number: unit / 12.0,
+            rotation: switch * unit,
+            product_rotation: (switch + rounding * secret) * unit * unit,
+            rescale: rounding * (1.0 + secret) * result,
+            worst_rescale: rounding * (1.0 + secret_bound(self.slots()).powi(2)) * result,
+        })
+    }
+}
 
 /// Bound on the slots of the secret key: 5 times their standard deviation sqrt(4n/3).
 pub(crate) fn secret_bound(n: usize) -> f64 {

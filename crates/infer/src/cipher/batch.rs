@@ -91,6 +91,13 @@ impl Batch {
         self.maps.iter().skip(1).map(|map| map.entries.shape().inputs()).sum()
     }
 
+    /// Per map the most inputs that an output reads.
+    #[must_use]
+    pub fn terms(&self) -> Vec<usize> {
+        let most = |map: &Map| map.groups.iter().map(|group| group.inputs.len()).max().unwrap_or(0);
+        self.maps.iter().map(most).collect()
+    }
+
     /// Products of a ciphertext and a number in a run.
     #[must_use]
     pub fn products(&self) -> usize {

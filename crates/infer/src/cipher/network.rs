@@ -133,6 +133,12 @@ impl Network {
         Ok(network.scaled(&largest, peaks))
     }
 
+    /// Linear maps with a square between any two.
+    #[cfg(test)]
+    pub(super) fn of(shapes: Vec<Shape>, numbers: Vec<Affine>) -> Self {
+        Self { shapes, numbers, gain: 0 }
+    }
+
     /// The shapes of a compiled model, from its public half: those of [`Network::compiled`].
     ///
     /// # Errors

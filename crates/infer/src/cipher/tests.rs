@@ -14,7 +14,7 @@ use super::map::{Entries, Shape};
 use super::network::Peaks;
 use super::planner::{self, Target};
 use super::scheme::{Choices, PEAKS, Scheme};
-use super::{Affine, Clear, Encrypted, InputForm, Network, Program};
+use super::{Affine, Clear, Encrypted, InputForm, Network, Precision, Program};
 
 fn lola() -> Vec<Shape> {
     let conv =
@@ -301,6 +301,7 @@ fn under_encryption(model: &Path, form: InputForm, precision: u32) {
     let network = network.clone().scaled(&network.largest(&inputs), PEAKS);
     let choices = Choices { form, precision, ..Choices::default() };
     let scheme = Scheme::new(network.shapes(), &choices, &CostModel::default()).unwrap();
+    let precision = Precision::new(&scheme).unwrap();
     let mut rng = Prg::from_seed32(&[7; 32]);
     let secret = SecretKey::generate(scheme.params(), &mut rng);
     let public = secret.public_key(&mut rng);
@@ -328,7 +329,10 @@ fn under_encryption(model: &Path, form: InputForm, precision: u32) {
         let expected = network.evaluate(input);
         let error = found.iter().zip(&expected).fold(0.0, |m: f64, (a, b)| m.max((a - b).abs()));
         assert_eq!(largest_at(found), *label);
-        assert!(error < 1e-2);
+        let (bound, all) = (precision.bound(&network, input), precision.bounds(&network));
+        println!("{}: error {error:.2e}, bound {bound:.2e}, for all {:.2e}", model.display(), all.errors[0]);
+        assert!(error <= bound && bound < 1000.0 * error, "{error} {bound}");
+        assert!(bound <= all.errors[0]);
     }
     assert!(KeyUpload::wire_len(scheme.keys()) < 15_000_000);
     assert!(Requests::wire_len(scheme.requests()) < 200_000);

@@ -32,8 +32,10 @@ struct Stage<C, S> {
     sums: Vec<S>,
 }
 
-/// Outputs of a share of sums: small enough for all cores to have some, and a multiple of what kernels add at once.
-const SHARE: usize = 16;
+/// Outputs of a share of sums, one share per core: every share reads all inputs. Kernels add four sums at once.
+fn share(outputs: &[usize]) -> usize {
+    outputs.len().div_ceil(rayon::current_num_threads()).next_multiple_of(4)
+}
 
 impl Batch {
     /// A batch of which nothing has arrived.
@@ -110,13 +112,14 @@ impl Map {
         E: Evaluator<Cipher: Send + Sync, Sums: Send, Error: Send> + Sync,
     {
         let outputs = &self.groups[0].outputs;
+        let share = share(outputs);
         if stage.sums.is_empty() {
             let level = evaluator.level(&values[0].1);
-            let sums = outputs.chunks(SHARE).map(|share| evaluator.sums(share.len(), level));
+            let sums = outputs.chunks(share).map(|share| evaluator.sums(share.len(), level));
             stage.sums = sums.collect::<Result<_, _>>()?;
         }
         let (inputs, xs): (Vec<usize>, Vec<&E::Cipher>) = values.iter().map(|(i, x)| (*i, x)).unzip();
-        let shares = stage.sums.par_iter_mut().zip(outputs.par_chunks(SHARE));
+        let shares = stage.sums.par_iter_mut().zip(outputs.par_chunks(share));
         shares.try_for_each(|(sums, outputs)| {
             evaluator.accumulate(sums, &xs, &self.weights(numbers, outputs, &inputs))
         })?;
@@ -124,7 +127,7 @@ impl Map {
         if stage.missing[0] > 0 {
             return Ok(Vec::new());
         }
-        let sums = std::mem::take(&mut stage.sums).into_par_iter().zip(outputs.par_chunks(SHARE));
+        let sums = std::mem::take(&mut stage.sums).into_par_iter().zip(outputs.par_chunks(share));
         let finished = sums.map(|(sums, outputs)| finish(evaluator, numbers, sums, outputs));
         Ok(finished.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
     }
