@@ -23,6 +23,9 @@ pub enum ProtocolError {
     /// Encryption of slots refused its arguments.
     #[error("encryption: {0}")]
     Slots(#[from] SlotsError),
+    /// A batch of inputs under encryption failed.
+    #[error(transparent)]
+    Batch(#[from] crate::cipher::batch::LinkError),
     /// A request that the engine of the plan does not know.
     #[error("engine {engine} does not {what}: {instead}")]
     Engine {

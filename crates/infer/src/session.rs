@@ -14,6 +14,7 @@
 //! Any failure ends the session and burns the pre-compute in use. Every failure on one side is told to the other. After a
 //! goodbye each side keeps its ends of the oblivious transfers for the next session (`resumption`).
 
+mod batched;
 pub mod client;
 mod encrypted;
 mod hello;

@@ -18,6 +18,7 @@ use self::party::{Conditions, Party};
 use crate::command::zoo::random_pixels;
 use crate::compile::{self, Quantisation};
 use crate::data::{Split, npy};
+use crate::extractor::ExtractorFlags;
 use crate::failure::Failure;
 use crate::options::PlanFlags;
 use crate::pair::{self, Judge, ServerProcess};
@@ -27,7 +28,8 @@ use crate::table;
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// A zoo name, an ONNX file or a .phn file; `linear` and `activations` are the tables of linear layers and of
-    /// non-linear ones, `he` that of networks under encryption (with `--data` for the MNIST files).
+    /// non-linear ones, `he` that of networks under encryption (with `--data` for the MNIST files, or for a folder of
+    /// folders `mnist`, `cifar10-jpeg` and `caltech101`).
     network: String,
     /// Measure only a part of the network.
     #[arg(long)]
@@ -48,10 +50,12 @@ pub(crate) struct Arguments {
     #[arg(long)]
     output: Option<PathBuf>,
     /// Of a table, only the rows whose names contain this.
-    #[arg(long)]
+    #[arg(long, alias = "rows")]
     only: Option<String>,
     #[command(flatten)]
     conditions: Conditions,
+    #[command(flatten)]
+    extractor: ExtractorFlags,
     /// Be one of the processes of a measurement.
     #[arg(long, hide = true)]
     party: Option<Party>,
@@ -81,8 +85,10 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
         return party::run(party, Path::new(&arguments.network), &arguments.address, conditions).await;
     }
     if arguments.network == "he" {
-        let (data, only) = (arguments.data.as_deref(), arguments.only.as_deref());
-        return he::table(data, arguments.count, only, *json, output.as_deref()).await;
+        let extractor = arguments.extractor.load()?;
+        let data = arguments.data.as_deref();
+        let sources = he::Sources { data, extractor, count: arguments.count.max(1) };
+        return he::table(&sources, arguments.only.as_deref(), *json, output.as_deref()).await;
     }
     if arguments.network == "linear" {
         if arguments.link.is_some() {

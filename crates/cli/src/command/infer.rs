@@ -3,17 +3,18 @@
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use phineus_infer::cipher::Identity;
 use phineus_infer::report::Report;
 use phineus_infer::session::client::{Prepared, Request, Session};
 use phineus_infer::store::{Limits, MemoryStore, Pool, PrepId, Store, StoreError};
 use phineus_net::{Channel, Client};
+use rayon::prelude::*;
 
-use crate::data::{self, Split};
+use crate::data::{self, Sample, Split};
 use crate::encrypted::IdentityFlags;
-use crate::extractor::{self, ExtractorFlags};
+use crate::extractor::{self, Extractor, ExtractorFlags};
 use crate::failure::Failure;
 use crate::options::WishFlags;
 use crate::tls::ClientOptions;
@@ -120,6 +121,9 @@ pub(crate) struct Arguments {
     identity: IdentityFlags,
     #[command(flatten)]
     extractor: ExtractorFlags,
+    /// With `--engine he`: all images at once, as many per ciphertext as it has slots.
+    #[arg(long)]
+    batch: bool,
     #[command(flatten)]
     expiry: Expiry,
 }
@@ -138,6 +142,12 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let shape = extractor::image_shape(extractor.as_ref(), compile::shape_of(&public.graph.nodes)?)?;
     let resize = arguments.resize || extractor.is_some();
     let options = data::Options { split: Split::Test, skip: 0, limit: None, resize };
+    if arguments.batch {
+        let images = arguments.images.iter().map(|path| data::open(path, shape, &options));
+        let images: Vec<Sample> = images.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect();
+        batch(&mut session, extractor.as_ref(), &images, arguments.json).await?;
+        return Ok(session.close().await?);
+    }
     let mut known = VecDeque::new();
     for path in &arguments.images {
         let samples = data::open(path, shape, &options)?;
@@ -154,6 +164,37 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
         }
     }
     session.close_into(store.as_ref()).await?;
+    Ok(())
+}
+
+/// Predicts all images at once.
+async fn batch(
+    session: &mut Session,
+    extractor: Option<&Extractor>,
+    images: &[Sample],
+    json: bool,
+) -> Result<(), Failure> {
+    let public = session.plan().public().clone();
+    let encode = |image: &Sample| extractor::encode(extractor, &public.graph, &public.preprocess, image);
+    let inputs: Vec<Vec<i32>> = images.par_iter().map(encode).collect::<Result<_, _>>()?;
+    let inputs: Vec<&[i32]> = inputs.iter().map(|x| &x[..]).collect();
+    let start = Instant::now();
+    let outputs = session.predict_batch(&inputs).await?;
+    let seconds = start.elapsed().as_secs_f64();
+    for (image, logits) in images.iter().zip(&outputs) {
+        let best = logits.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1));
+        let class = best.map_or(0, |(class, _)| class);
+        if json {
+            println!("{}", serde_json::json!({ "name": image.name, "argmax": class, "logits": logits }));
+        } else {
+            let label = public.labels.get(class).cloned().unwrap_or_else(|| format!("class {class}"));
+            println!("{}: {label}", image.name);
+        }
+    }
+    let rate = images.len() as f64 / seconds;
+    let traffic = session.traffic();
+    let both = table::bytes(traffic.sent + traffic.received);
+    eprintln!("{} images in {seconds:.3} s, {rate:.1} images/s, {both}", images.len());
     Ok(())
 }
 

@@ -6,20 +6,20 @@ use std::sync::Arc;
 use phineus_he::slots::{Ciphertext, Factor, Requests, SlotsError, Summand};
 use phineus_model::fixed::{self, Model, Reveal};
 
-use super::coefficients;
 use super::cost::CostModel;
 use super::keyring::ClientKeys;
 use super::network::{Network, NetworkError};
 use super::program::Weights;
 use super::reach::InputForm;
 use super::scheme::{Choices, PEAKS, Scheme, SchemeError};
+use super::{batch, coefficients};
 
 /// A model with its weights encoded for a scheme.
 pub struct Service {
     scheme: Arc<Scheme>,
     weights: Weights<Factor, Summand>,
     gain: i32,
-    network: Network,
+    network: Arc<Network>,
 }
 
 /// Why a model is not evaluated under encryption.
@@ -55,7 +55,7 @@ impl Service {
         } else {
             (network.gain(), program.encode(params, network.numbers())?)
         };
-        Ok(Self { scheme, weights, gain, network })
+        Ok(Self { scheme, weights, gain, network: Arc::new(network) })
     }
 
     /// Parameters, program and messages.
@@ -68,6 +68,12 @@ impl Service {
     #[must_use]
     pub fn gain(&self) -> i32 {
         self.gain
+    }
+
+    /// The network in the clear, scaled; what encryption computes but for its noise.
+    #[must_use]
+    pub fn network(&self) -> &Arc<Network> {
+        &self.network
     }
 
     /// The logits of an input in the clear: what encryption computes but for its noise.
@@ -109,7 +115,20 @@ impl fmt::Debug for Service {
 /// As [`Service::new`].
 pub fn scheme_of(graph: &fixed::Graph, form: InputForm, precision: u32) -> Result<Arc<Scheme>, ServiceError> {
     let shapes = Network::shapes_of(graph)?;
-    let input = graph.facts.first().map_or(1.0, |fact| fact.step * fact.lo.abs().max(fact.hi.abs()) as f64);
-    let choices = Choices { form, precision, input, shares: graph.reveal == Reveal::ArgMax };
+    let choices = choices(graph, form, precision);
     Ok(Arc::new(Scheme::new(&shapes, &choices, &CostModel::default())?))
+}
+
+/// The same for batches.
+///
+/// # Errors
+/// As [`Service::new`].
+pub fn batch_scheme_of(graph: &fixed::Graph, precision: u32) -> Result<Arc<batch::Scheme>, ServiceError> {
+    let shapes = Network::shapes_of(graph)?;
+    Ok(Arc::new(batch::Scheme::new(&shapes, &choices(graph, InputForm::Any, precision))?))
+}
+
+fn choices(graph: &fixed::Graph, form: InputForm, precision: u32) -> Choices {
+    let input = graph.facts.first().map_or(1.0, |fact| fact.step * fact.lo.abs().max(fact.hi.abs()) as f64);
+    Choices { form, precision, input, shares: graph.reveal == Reveal::ArgMax }
 }

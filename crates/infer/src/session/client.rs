@@ -15,7 +15,7 @@ use super::hello::{
     WELCOME_HEAD,
 };
 use super::resumption::{self, Kept, Live, Offered};
-use super::{hex, refuse_unprepared, session_id};
+use super::{batched, hex, refuse_unprepared, session_id};
 use crate::ProtocolError;
 use crate::cipher::Identity;
 use crate::clock::{Clock, Side};
@@ -167,7 +167,7 @@ impl Session {
             }
         }
         let asking = match encrypted.zip(identity) {
-            Some((encrypted, identity)) => Some(Asking::begin(channel, encrypted, &identity, id, rng).await?),
+            Some((encrypted, identity)) => Some(Asking::begin(channel, encrypted, identity, id, rng).await?),
             None => None,
         };
         let lot = Lot { plan: *plan.digest(), peer: server };
@@ -269,7 +269,42 @@ impl Session {
         self.conclude(result).await
     }
 
-    /// Bytes of keys that had to be sent at the beginning, where the network is evaluated under encryption.
+    /// The logits of many inputs, where the network is evaluated under encryption: as many at once as there are slots
+    /// ([`Session::batches`]).
+    ///
+    /// # Errors
+    /// [`ProtocolError`]; after anything but a refused input the session is over.
+    pub async fn predict_batch(&mut self, inputs: &[&[i32]]) -> Result<Vec<Vec<f64>>, ProtocolError> {
+        let size = self.batches()?.size();
+        inputs.iter().try_for_each(|input| self.check_input(input))?;
+        let mut outputs = Vec::with_capacity(inputs.len());
+        for inputs in inputs.chunks(size) {
+            if let [only] = inputs {
+                let logits = self.predict(only).await?.report.output.logits;
+                outputs.push(logits.into_iter().map(f64::from).collect());
+                continue;
+            }
+            let result = self.try_batch(inputs).await;
+            outputs.extend(self.conclude(result).await?);
+        }
+        Ok(outputs)
+    }
+
+    /// Parameters and size of batches.
+    ///
+    /// # Errors
+    /// [`ProtocolError::Engine`] unless the network is evaluated under encryption and reveals its logits.
+    pub fn batches(&self) -> Result<Arc<crate::cipher::batch::Scheme>, ProtocolError> {
+        batched::scheme(&self.plan)
+    }
+
+    async fn try_batch(&mut self, inputs: &[&[i32]]) -> Result<Vec<Vec<f64>>, ProtocolError> {
+        let _first = schedule::claim(Priority::Online);
+        let asking = self.asking.as_mut().ok_or(ProtocolError::Material)?;
+        asking.infer_batch(&mut self.channel, &self.plan, inputs, &mut self.rng).await
+    }
+
+    /// Bytes of keys that had to be sent, where the network is evaluated under encryption.
     #[must_use]
     pub fn uploaded(&self) -> usize {
         self.asking.as_ref().map_or(0, |asking| asking.uploaded)

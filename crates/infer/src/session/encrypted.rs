@@ -19,6 +19,7 @@ use phineus_kernel::wire::Wire as _;
 use phineus_net::{Channel, Client, Server, Step};
 use zeroize::Zeroizing;
 
+use super::batched::Batches;
 use super::client::Stats;
 use super::hello::{COMMAND, Command, STATS};
 use crate::ProtocolError;
@@ -41,17 +42,21 @@ const KNOWN_LEN: usize = 1 + 2;
 
 /// The client's side.
 pub(super) struct Asking {
+    identity: Arc<Identity>,
     secret: SecretKey,
     gain: i32,
     /// Bytes of keys that had to be sent.
     pub(super) uploaded: usize,
     ends: Ends<Client>,
+    batches: Option<Batches<SecretKey>>,
 }
 
 /// The server's side.
 pub(super) struct Answering {
+    token: [u8; 32],
     keys: Arc<ClientKeys>,
     ends: Ends<Server>,
+    batches: Option<Batches<ClientKeys>>,
 }
 
 /// The client names its keys; nothing is awaited.
@@ -67,7 +72,7 @@ impl Asking {
     pub(super) async fn begin(
         channel: &mut Channel<Client>,
         encrypted: &Encrypted,
-        identity: &Identity,
+        identity: Arc<Identity>,
         session: [u8; 32],
         rng: &mut Prg,
     ) -> Result<Self, ProtocolError> {
@@ -77,7 +82,23 @@ impl Asking {
         let secret = compute(|| identity.secret(scheme.params(), scheme.digest()));
         let uploaded =
             if known[0] == 1 { 0 } else { send_keys(channel, &secret, scheme.keys(), rng).await? };
-        Ok(Self { secret, gain, uploaded, ends: Ends { session, transfers: None } })
+        let ends = Ends { session, transfers: None };
+        Ok(Self { identity, secret, gain, uploaded, ends, batches: None })
+    }
+
+    /// The logits of at least two inputs that the network takes, at once.
+    pub(super) async fn infer_batch(
+        &mut self,
+        channel: &mut Channel<Client>,
+        plan: &Plan,
+        inputs: &[&[i32]],
+        rng: &mut Prg,
+    ) -> Result<Vec<Vec<f64>>, ProtocolError> {
+        let Self { identity, batches, uploaded, .. } = self;
+        let mut outputs = Batches::ask(channel, (plan, identity), batches, uploaded, inputs, rng).await?;
+        let unit = f64::from(-self.gain).exp2();
+        outputs.iter_mut().flatten().for_each(|v| *v *= unit);
+        Ok(outputs)
     }
 
     /// One inference, on an input that the network takes.
@@ -157,22 +178,31 @@ impl Answering {
                 keys
             }
         };
-        Ok(Some(Self { keys, ends: Ends { session, transfers: None } }))
+        Ok(Some(Self { token, keys, ends: Ends { session, transfers: None }, batches: None }))
     }
 
-    /// Answers `count` inputs; the seconds of every row of the report.
+    /// Answers a batch of `count` inputs.
+    pub(super) async fn infer_batch(
+        &mut self,
+        channel: &mut Channel<Server>,
+        keyring: &Keyring,
+        served: &Served,
+        count: u32,
+        rng: &mut Prg,
+    ) -> Result<(), ProtocolError> {
+        let service = served.service().ok_or(ProtocolError::Material)?;
+        let at = (keyring, &self.token);
+        Batches::answer(channel, (served.plan(), service), at, &mut self.batches, count, rng).await
+    }
+
+    /// Answers one input; the seconds of every row of the report.
     pub(super) async fn infer(
         &mut self,
         channel: &mut Channel<Server>,
         served: &Served,
-        count: u32,
         rng: &mut Prg,
     ) -> Result<Vec<f64>, ProtocolError> {
-        let service = served.service().filter(|_| count == 1).ok_or(ProtocolError::Engine {
-            engine: served.plan().options().engine,
-            what: "evaluate several inputs at once in this form",
-            instead: "ask for one at a time",
-        })?;
+        let service = served.service().ok_or(ProtocolError::Material)?;
         exec::cipher::server(channel, (served.plan(), service), &self.keys, &mut self.ends, rng).await
     }
 }

@@ -157,11 +157,15 @@ async fn converse(
                     instead: "prepare first",
                 })?;
                 let (_first, start) = (schedule::claim(Priority::Online), Instant::now());
-                let online_cpu = answering.infer(channel, &served, count, rng).await?;
-                let footprint = Footprint { peak_rss_bytes: peak_rss(), stored_bytes: 0 };
-                let offline_cpu = vec![0.0; plan.rows()];
-                channel.send(STATS, &Stats { footprint, offline_cpu, online_cpu }).await?;
-                channel.flush().await?;
+                if count == 1 {
+                    let online_cpu = answering.infer(channel, &served, rng).await?;
+                    let footprint = Footprint { peak_rss_bytes: peak_rss(), stored_bytes: 0 };
+                    let offline_cpu = vec![0.0; plan.rows()];
+                    channel.send(STATS, &Stats { footprint, offline_cpu, online_cpu }).await?;
+                    channel.flush().await?;
+                } else {
+                    answering.infer_batch(channel, catalogue.keyring(), &served, count, rng).await?;
+                }
                 summary.served += count as usize;
                 catalogue.metrics().answered(&served, start.elapsed());
             }

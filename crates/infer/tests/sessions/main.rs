@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod bad_peer;
+mod batch;
 mod bulk;
 mod client_garbler;
 mod end_to_end;

@@ -1,117 +1,143 @@
 //! `phineus bench he`: networks under encryption, client and server over a loopback socket, one row per mode.
 //!
 //! Every figure is a median over the images of one session, keys already sent. End to end is encoding, encryption,
-//! both crossings, evaluation, reply, decryption.
+//! both crossings, evaluation, reply, decryption. *Same class* compares with the network in the clear, whose numbers are
+//! those that are encrypted. *Error* is the largest one seen, *bound* what [`Precision`] proves for the same images, both
+//! relative to the largest logit; *certain* are images whose class no error within the bound can change.
+
+mod batch;
+mod mode;
+mod pair;
+mod reference;
+mod single;
 
 use std::path::Path;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use phineus_infer::cipher::InputForm;
-use phineus_infer::plan::{Engine, Offer, Options, Precision, Wishes};
-use phineus_infer::served::{Catalogue, Served};
-use phineus_infer::session::client::{Request, Session};
-use phineus_infer::session::server;
-use phineus_infer::store::{Limits, MemoryStore};
-use phineus_kernel::prg::Prg;
-use phineus_model::{float, onnx, zoo};
-use phineus_net::tcp;
+use phineus_infer::cipher::{Network, Precision};
 use serde::Serialize;
-use tokio::net::TcpListener;
 
+use self::mode::MODES;
+use self::reference::Reference;
 use super::provenance::Provenance;
-use crate::command::zoo::random_pixels;
-use crate::compile::{self, Quantisation};
-use crate::data::{Sample, Split};
+use crate::extractor::Extractor;
 use crate::failure::Failure;
-use crate::{process, table};
+use crate::table;
 
-/// A row of the table.
-struct Mode {
-    name: &'static str,
-    network: Network,
-    form: InputForm,
-    /// Bits of the scale at least.
-    precision: u32,
-    weight_bits: u32,
+/// Where images come from.
+pub(super) struct Sources<'a> {
+    /// Folder with the MNIST files, or with folders `mnist`, `cifar10-jpeg` and `caltech101`.
+    pub(super) data: Option<&'a Path>,
+    /// The public network before the layer for Caltech-101.
+    pub(super) extractor: Option<Extractor>,
+    /// Images of a row.
+    pub(super) count: usize,
 }
-
-/// Where a network comes from.
-enum Network {
-    Trained(&'static [u8]),
-    Zoo(&'static str),
-}
-
-const LOLA: Network = Network::Trained(include_bytes!("../../../../../assets/lola-mnist.onnx"));
-const SMALL: Network = Network::Trained(include_bytes!("../../../../../assets/lola-small.onnx"));
-const CALTECH: Network = Network::Trained(include_bytes!("../../../../../assets/caltech-linear.onnx"));
-
-const MODES: [Mode; 6] = [
-    Mode { name: "LoLa", network: LOLA, form: InputForm::Convolution, precision: 24, weight_bits: 12 },
-    Mode { name: "LoLa-Dense", network: LOLA, form: InputForm::Message, precision: 24, weight_bits: 12 },
-    Mode { name: "LoLa-Small", network: SMALL, form: InputForm::Any, precision: 24, weight_bits: 12 },
-    Mode { name: "Caltech-101", network: CALTECH, form: InputForm::Any, precision: 20, weight_bits: 8 },
-    Mode {
-        name: "4096 to 102",
-        network: Network::Zoo("linear-4096-102"),
-        form: InputForm::Any,
-        precision: 20,
-        weight_bits: 8,
-    },
-    Mode {
-        name: "LoLa-CIFAR",
-        network: Network::Zoo("lola-cifar"),
-        form: InputForm::Any,
-        precision: 24,
-        weight_bits: 8,
-    },
-];
 
 /// What was measured of a mode.
 #[derive(Debug, Serialize)]
 struct Row {
     mode: &'static str,
+    /// Where inputs come from.
+    inputs: &'static str,
     slots: usize,
+    /// Images whose results were compared.
     images: usize,
     end_to_end_ms: f64,
     encrypt_ms: f64,
     server_ms: f64,
     decrypt_ms: f64,
+    /// Of batches; of single images the inverse of the time end to end.
+    images_per_second: f64,
     key_switches: usize,
     products: usize,
     request_bytes: u64,
     reply_bytes: u64,
     key_bytes: u64,
+    #[serde(flatten)]
+    exactness: Exactness,
+    /// Of this process, which is client and server, since it began.
+    peak_rss_bytes: u64,
+}
+
+/// Results under encryption beside those in the clear.
+#[derive(Debug, Default, Serialize)]
+struct Exactness {
     /// Images for which the class is that of the network in the clear.
     same_class: usize,
+    /// Images for which the bound proves that it is.
+    certain: usize,
     /// Largest error of a logit, relative to the largest logit.
     worst_error: f64,
+    /// Largest bound on it.
+    error_bound: f64,
     /// Right predictions, where labels are known.
     right: Option<usize>,
-    peak_rss_bytes: u64,
+    #[serde(skip)]
+    largest: f64,
+}
+
+impl Exactness {
+    /// Enters an image.
+    fn enter(&mut self, clear: &Clear<'_>, input: &[f64], found: &[f64], label: Option<usize>) {
+        let unit = f64::from(-clear.network.gain()).exp2();
+        let expected: Vec<f64> = clear.network.evaluate(input).iter().map(|v| v * unit).collect();
+        let bound = clear.precision.bound(clear.network, input) * unit;
+        for (a, b) in found.iter().zip(&expected) {
+            self.worst_error = self.worst_error.max((a - b).abs());
+            self.largest = self.largest.max(b.abs());
+        }
+        self.error_bound = self.error_bound.max(bound);
+        let mut sorted = expected.clone();
+        sorted.sort_by(|a, b| b.total_cmp(a));
+        let margin = sorted.get(1).map_or(f64::INFINITY, |second| sorted[0] - second);
+        let class = largest_at(found);
+        self.same_class += usize::from(class == largest_at(&expected));
+        self.certain += usize::from(margin > 2.0 * bound);
+        if let Some(label) = label {
+            *self.right.get_or_insert(0) += usize::from(class == label);
+        }
+    }
+
+    /// Errors relative to the largest logit.
+    fn relative(self) -> Self {
+        let unit = self.largest.max(f64::MIN_POSITIVE);
+        Self { worst_error: self.worst_error / unit, error_bound: self.error_bound / unit, ..self }
+    }
+}
+
+/// What results are compared with.
+struct Clear<'a> {
+    network: &'a Network,
+    precision: &'a Precision,
 }
 
 #[derive(Serialize)]
 struct Figures {
     provenance: Provenance,
+    reference: Reference,
     rows: Vec<Row>,
 }
 
-/// Measures all modes whose names contain `only`; digits come from `data` (the MNIST files), if it is given.
+/// Measures all modes whose names contain `only`.
 pub(super) async fn table(
-    data: Option<&Path>,
-    count: usize,
+    sources: &Sources<'_>,
     only: Option<&str>,
     json: bool,
     output: Option<&Path>,
 ) -> Result<(), Failure> {
+    let reference = Reference::measure()?;
     let mut rows = Vec::new();
     for mode in MODES.iter().filter(|mode| only.is_none_or(|only| mode.name.contains(only))) {
-        let row = measure(mode, data, count.max(1)).await?;
+        let row = if mode.batch {
+            batch::measure(mode, sources).await?
+        } else {
+            single::measure(mode, sources).await?
+        };
         tracing::info!("{row:?}");
         rows.push(row);
     }
-    let figures = Figures { provenance: Provenance::collect(), rows };
+    let figures = Figures { provenance: Provenance::collect(), reference, rows };
     if let Some(path) = output {
         std::fs::write(path, serde_json::to_string_pretty(&figures)?)?;
     }
@@ -119,150 +145,57 @@ pub(super) async fn table(
         println!("{}", serde_json::to_string(&figures)?);
     } else {
         print(&figures.rows);
+        println!("{}", figures.reference);
     }
     Ok(())
-}
-
-async fn measure(mode: &Mode, data: Option<&Path>, count: usize) -> Result<Row, Failure> {
-    let graph = mode.network.graph()?;
-    let shape = compile::input_shape(&graph)?;
-    let digits = data.filter(|_| (shape.channels, shape.height, shape.width) == (1, 28, 28));
-    let samples = |split, limit| match digits {
-        Some(path) => compile::samples(path, shape, split, Some(limit)),
-        None => Ok(random_pixels(shape, limit)),
-    };
-    let (calibration, images) = (samples(Split::Train, CALIBRATION)?, samples(Split::Test, count)?);
-    let quantisation = Quantisation::plain(mode.name).with_weight_bits(mode.weight_bits);
-    let model = compile::quantise(&graph, &calibration, &quantisation)?;
-    let real = |sample: &Sample| model.preprocess.apply(&sample.pixels);
-    let seen = calibration.iter().map(real).collect::<Result<Vec<_>, _>>()?;
-    let failed = |error: &dyn std::fmt::Display| Failure::new(format!("{}: {error}", mode.name));
-    let precision = Precision::new(mode.precision).map_err(|e| failed(&e))?;
-    let options = Options { form: mode.form, precision, ..Options::of(Engine::He) };
-    let offer = Offer { engines: vec![Engine::He], forms: vec![mode.form], precision, ..Offer::default() };
-    let mut catalogue = Catalogue::new(offer);
-    let served = Served::with_inputs(model.clone(), &options, 0, &seen).map_err(|e| failed(&e))?;
-    catalogue.add(served).map_err(|e| failed(&e))?;
-    let catalogue = Arc::new(catalogue);
-    let wishes = Wishes { engine: Some(Engine::He), link: Some(options.link), ..Wishes::default() };
-    let served = catalogue.find(mode.name, &wishes).map_err(|e| failed(&e))?;
-    let service = served.service().ok_or_else(|| failed(&"not under encryption"))?;
-
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let address = listener.local_addr()?;
-    let serving = {
-        let catalogue = catalogue.clone();
-        tokio::spawn(async move {
-            let (stream, _) = listener.accept().await.map_err(|e| e.to_string())?;
-            let channel = tcp::from_stream(stream).map_err(|e| e.to_string())?;
-            let mut rng = Prg::from_generator(&mut rand::rng());
-            let store = MemoryStore::new(Limits::default(), &mut rng);
-            let rss = process::peak_rss_bytes;
-            server::serve(channel, &catalogue, &store, rss, &mut rng).await.map_err(|e| e.to_string())
-        })
-    };
-    let mut channel = tcp::connect(address, DEADLINE).await?;
-    channel.set_deadline(DEADLINE);
-    let store = MemoryStore::new(Limits::default(), &mut rand::rng());
-    let request = Request { model: mode.name.to_owned(), wishes, ..Request::default() };
-    let mut session =
-        Session::connect(channel, &request, &store, &mut rand::rng()).await.map_err(|e| failed(&e))?;
-
-    let (mut total, mut encrypt, mut evaluate, mut decrypt) =
-        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    let (mut same_class, mut right, mut worst, mut largest) = (0, 0, 0.0_f64, f64::MIN_POSITIVE);
-    let (mut request_bytes, mut reply_bytes) = (0, 0);
-    let output = model.graph.output;
-    for sample in &images {
-        let input = model.encode_pixels(&sample.pixels)?;
-        let start = Instant::now();
-        let report = session.predict(&input).await.map_err(|e| failed(&e))?.report;
-        total.push(start.elapsed());
-        // The first row is the client's encryption, that of the output waits for the reply, the last one decrypts it.
-        let row =
-            |row: usize| Duration::from_secs_f64(report.layers.get(row).map_or(0.0, |l| l.online.seconds));
-        encrypt.push(row(0));
-        evaluate.push(row(output));
-        decrypt.push(row(report.layers.len() - 1));
-        let online = report.online;
-        (request_bytes, reply_bytes) = (online.client_to_server_bytes, online.server_to_client_bytes);
-        let real: Vec<f64> = input.iter().map(|&x| f64::from(x) * model.graph.facts[0].step).collect();
-        let expected = service.clear(&real);
-        for (a, b) in report.output.logits.iter().zip(&expected) {
-            worst = worst.max((f64::from(*a) - b).abs());
-            largest = largest.max(b.abs());
-        }
-        let class = report.output.argmax;
-        same_class += usize::from(class == largest_at(&expected));
-        right += usize::from(Some(class) == sample.label);
-    }
-    let key_bytes = session.uploaded() as u64;
-    session.close().await.map_err(|e| failed(&e))?;
-    serving.await.map_err(|e| failed(&e))?.map_err(|e| failed(&e))?;
-    let scheme = service.scheme();
-    Ok(Row {
-        mode: mode.name,
-        slots: scheme.params().slots(),
-        images: images.len(),
-        end_to_end_ms: median_ms(total),
-        encrypt_ms: median_ms(encrypt),
-        server_ms: median_ms(evaluate),
-        decrypt_ms: median_ms(decrypt),
-        key_switches: scheme.program().switches(),
-        products: scheme.program().products(),
-        request_bytes,
-        reply_bytes,
-        key_bytes,
-        same_class,
-        worst_error: worst / largest,
-        right: digits.map(|_| right),
-        peak_rss_bytes: process::peak_rss_bytes(),
-    })
-}
-
-impl Network {
-    fn graph(&self) -> Result<float::Graph, Failure> {
-        match self {
-            Self::Trained(bytes) => Ok(onnx::import(bytes)?),
-            Self::Zoo(name) => Ok(zoo::build(name, 1)?),
-        }
-    }
 }
 
 fn print(rows: &[Row]) {
     let header = [
         "mode",
+        "inputs",
         "slots",
         "end to end ms",
         "encrypt",
         "server",
         "decrypt",
+        "images/s",
         "switches",
         "products",
         "request",
         "reply",
         "keys",
         "same class",
+        "certain",
         "error",
+        "bound",
         "right",
+        "memory",
     ];
-    let mut table = table::new(&header, 1);
+    let mut table = table::new(&header, 2);
     for row in rows {
+        let Row { exactness, images, .. } = row;
+        let of = |count: usize| format!("{count} of {images}");
         table.add_row([
             row.mode.to_owned(),
+            row.inputs.to_owned(),
             row.slots.to_string(),
             format!("{:.2}", row.end_to_end_ms),
             format!("{:.2}", row.encrypt_ms),
             format!("{:.2}", row.server_ms),
             format!("{:.2}", row.decrypt_ms),
+            format!("{:.1}", row.images_per_second),
             row.key_switches.to_string(),
             row.products.to_string(),
             table::bytes(row.request_bytes),
             table::bytes(row.reply_bytes),
             table::bytes(row.key_bytes),
-            format!("{} of {}", row.same_class, row.images),
-            format!("{:.1e}", row.worst_error),
-            row.right.map_or_else(|| "-".to_owned(), |right| format!("{right} of {}", row.images)),
+            of(exactness.same_class),
+            of(exactness.certain),
+            format!("{:.1e}", exactness.worst_error),
+            format!("{:.1e}", exactness.error_bound),
+            exactness.right.map_or_else(|| "-".to_owned(), of),
+            table::bytes(row.peak_rss_bytes),
         ]);
     }
     println!("{table}");
@@ -277,8 +210,3 @@ fn median_ms(mut times: Vec<Duration>) -> f64 {
     times.sort_unstable();
     times.get(times.len() / 2).map_or(f64::NAN, |t| t.as_secs_f64() * 1e3)
 }
-
-/// How long a large network may take.
-const DEADLINE: Duration = Duration::from_secs(600);
-/// Images whose values a network is scaled for.
-const CALIBRATION: usize = 32;
