@@ -1,13 +1,11 @@
 //! `cargo xtask results`: measures networks with `phineus bench` and rewrites the table between the markers of
 //! README.md, with the raw reports beside it in `bench/results/networks.json`.
 
-use std::fmt::Write as _;
-use std::fs;
-use std::process::Command;
-
 use serde_json::{Value, json};
+use std::fmt::Write as _;
 
-use crate::{Outcome, cargo};
+use crate::Outcome;
+use crate::figures::{self, megabytes, number};
 
 /// Rows of the table: a zoo network, the engine of its activations, and the imitated link, if any.
 const ROWS: &[(&str, &str, Option<&str>)] = &[
@@ -32,36 +30,20 @@ const START: &str = "<!-- results: cargo xtask results -->\n";
 const END: &str = "<!-- end of results -->\n";
 
 pub(crate) fn run() -> Outcome {
-    let root = cargo::root();
     let reports = ROWS.iter().map(measure).collect::<Result<Vec<Value>, String>>()?;
-    let provenance = json!({
-        "command": "cargo xtask results",
-        "commit": output("git", &["rev-parse", "HEAD"])?,
-        "date": output("date", &["-u", "+%Y-%m-%d"])?,
-        "processor": processor(),
-        "cores": std::thread::available_parallelism().map_or(0, usize::from),
-    });
+    let provenance = figures::provenance("results")?;
     let table = table(&reports, &provenance)?;
-    let folder = root.join("bench/results");
-    let raw = serde_json::to_string_pretty(&json!({ "provenance": provenance, "reports": reports }));
-    let write = |path: std::path::PathBuf, text: String| {
-        fs::write(&path, text).map_err(|e| format!("{}: {e}", path.display()))
-    };
-    fs::create_dir_all(&folder).map_err(|e| e.to_string())?;
-    write(folder.join("networks.json"), raw.map_err(|e| e.to_string())? + "\n")?;
-    let readme = root.join("README.md");
-    let text = fs::read_to_string(&readme).map_err(|e| e.to_string())?;
-    write(readme, replace(&text, &table)?)?;
+    figures::store("networks", &json!({ "provenance": provenance, "reports": reports }))?;
+    figures::publish(START, END, &table)?;
     println!("{table}");
     Ok(())
 }
 
 fn measure(&(network, engine, link): &(&str, &str, Option<&str>)) -> Result<Value, String> {
-    let mut arguments = vec!["run", "--release", "--quiet", "--", "bench", network, "--engine", engine];
-    arguments.extend(["--transfers", "auto", "--count", COUNT, "--json"]);
+    let mut arguments =
+        vec!["bench", network, "--engine", engine, "--transfers", "auto", "--count", COUNT, "--json"];
     arguments.extend(link.iter().flat_map(|link| ["--link", *link]));
-    let report = output("cargo", &arguments)?;
-    let mut report: Value = serde_json::from_str(&report).map_err(|e| format!("{network}: {e}"))?;
+    let mut report = figures::phineus(&arguments)?;
     report["engine"] = engine.into();
     Ok(report)
 }
@@ -72,29 +54,21 @@ fn table(reports: &[Value], provenance: &Value) -> Result<String, String> {
          client / server | equals reference |\n|---|---|---|---|---|---|---|---|---|---|\n",
     );
     for report in reports {
-        let number = |path: &str| {
-            report.pointer(path).and_then(Value::as_f64).ok_or_else(|| format!("no {path} in a report"))
-        };
         let word = |field: &str| report[field].as_str().unwrap_or_default();
-        let megabytes = |phase: &str| -> Result<f64, String> {
-            let sum = number(&format!("/{phase}/client_to_server_bytes"))?
-                + number(&format!("/{phase}/server_to_client_bytes"))?;
-            Ok(sum / 1e6)
-        };
         let row = writeln!(
             text,
             "| {} | {} | {} | {:.3} | {:.4} | {:.1} | {:.2} | {:.1} / {:.1} | {:.0} / {:.0} | {} |",
             word("model"),
             word("engine"),
             word("link"),
-            number("/offline/seconds")?,
-            number("/online/seconds")?,
-            megabytes("offline")?,
-            megabytes("online")?,
-            number("/client/stored_bytes")? / 1e6,
-            number("/server/stored_bytes")? / 1e6,
-            number("/client/peak_rss_bytes")? / 1e6,
-            number("/server/peak_rss_bytes")? / 1e6,
+            number(report, "/offline/seconds")?,
+            number(report, "/online/seconds")?,
+            megabytes(report, "offline")?,
+            megabytes(report, "online")?,
+            number(report, "/client/stored_bytes")? / 1e6,
+            number(report, "/server/stored_bytes")? / 1e6,
+            number(report, "/client/peak_rss_bytes")? / 1e6,
+            number(report, "/server/peak_rss_bytes")? / 1e6,
             report["equals_reference"],
         );
         row.map_err(|e| e.to_string())?;
@@ -112,28 +86,6 @@ fn table(reports: &[Value], provenance: &Value) -> Result<String, String> {
     Ok(text)
 }
 
-fn replace(readme: &str, table: &str) -> Result<String, String> {
-    let missing = || "README.md has no place for results".to_owned();
-    let (before, rest) = readme.split_once(START).ok_or_else(missing)?;
-    let (_, after) = rest.split_once(END).ok_or_else(missing)?;
-    Ok(format!("{before}{START}{table}{END}{after}"))
-}
-
-fn processor() -> String {
-    let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
-    model.map_or_else(|| "unknown processor".to_owned(), |(_, name)| name.to_owned())
-}
-
-fn output(program: &str, arguments: &[&str]) -> Result<String, String> {
-    let failed = |why: String| format!("{program} {}: {why}", arguments.join(" "));
-    let output = Command::new(program).args(arguments).output().map_err(|e| failed(e.to_string()))?;
-    if !output.status.success() {
-        return Err(failed(String::from_utf8_lossy(&output.stderr).into_owned()));
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -148,16 +100,13 @@ mod tests {
     }
 
     #[test]
-    fn the_table_takes_the_place_of_the_old_one() {
+    fn a_row_has_all_figures() {
         let table = table(&[report()], &json!({ "processor": "x", "date": "d", "cores": 2 })).unwrap();
         assert!(
             table
                 .contains("| net | ot | loopback | 0.500 | 0.5000 | 3.5 | 3.50 | 4.5 / 1.0 | 5 / 6 | true |"),
             "{table}"
         );
-        let readme = format!("a\n{START}old\n{END}b\n");
-        assert_eq!(replace(&readme, &table).unwrap(), format!("a\n{START}{table}{END}b\n"));
-        assert!(replace("a", &table).is_err());
     }
 
     #[test]
