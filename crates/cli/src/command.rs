@@ -5,7 +5,6 @@ pub(crate) mod check;
 pub(crate) mod compile;
 pub(crate) mod demo;
 pub(crate) mod infer;
-pub(crate) mod operators;
 pub(crate) mod plan;
 pub(crate) mod prepare;
 pub(crate) mod serve;

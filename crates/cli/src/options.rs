@@ -44,6 +44,11 @@ impl PlanFlags {
         }
     }
 
+    /// The same for another engine.
+    pub(crate) fn with_engine(&self, engine: Engine) -> Self {
+        Self { engine, ..self.clone() }
+    }
+
     /// The link that is planned for, where it is named.
     pub(crate) fn link(&self) -> Option<LinkProfile> {
         self.plan_link

@@ -12,7 +12,7 @@ use phineus_infer::store::{Limits, MemoryStore, Store};
 use phineus_model::fixed::{Model, Reveal};
 use phineus_model::reference;
 use phineus_net::shaped::LinkProfile;
-use phineus_net::tcp;
+use phineus_net::{Channel, tcp};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
@@ -74,16 +74,18 @@ pub(crate) fn itself() -> Result<Command, Failure> {
 /// A session with a server of this machine.
 pub(crate) async fn connect(address: &str, flags: &PlanFlags) -> Result<Session, Failure> {
     let store = MemoryStore::new(Limits::default(), &mut rand::rng());
-    connect_as(&store, address, flags).await
+    connect_over(None, &store, address, flags).await
 }
 
-/// As [`connect`], for a client that may have several sessions.
-pub(crate) async fn connect_as(
+/// As [`connect`], for a client that may have several sessions, each over an imitated link if there is one.
+pub(crate) async fn connect_over(
+    link: Option<LinkProfile>,
     store: &dyn Store,
     address: &str,
     flags: &PlanFlags,
 ) -> Result<Session, Failure> {
-    let mut channel = tcp::connect(address, DEADLINE).await?;
+    let (read, write) = tcp::halves(tcp::dial(address, DEADLINE).await?, link)?;
+    let mut channel = Channel::new(read, write);
     channel.set_deadline(DEADLINE);
     let request = Request { wishes: flags.wishes(), ..Request::default() };
     Ok(Session::connect(channel, &request, store, &mut rand::rng()).await?)

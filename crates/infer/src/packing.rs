@@ -32,7 +32,6 @@
 mod cost;
 mod geometry;
 mod interleaved;
-pub mod minimal;
 mod search;
 
 use phineus_model::graph::Conv;

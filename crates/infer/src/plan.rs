@@ -24,7 +24,6 @@ mod circuits;
 mod directions;
 mod encrypted;
 mod encryption;
-mod forecast;
 mod nonlinear;
 mod offer;
 mod options;

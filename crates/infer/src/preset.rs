@@ -212,6 +212,14 @@ impl Preset {
         self.room != Some(0)
     }
 
+    /// The same plan over another link than the one that it was made for.
+    #[must_use]
+    pub fn over(mut self, link: Link, site: &Site) -> Self {
+        (self.link, self.split) = (link, None);
+        self.rate = 1.0 / self.busiest(site);
+        self
+    }
+
     /// For the simulator, over the link of the preset.
     #[must_use]
     pub fn profile(&self, name: &str) -> Profile {

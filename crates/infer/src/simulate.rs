@@ -8,7 +8,8 @@
 //! online. Room becomes free when a request takes its pre-compute.
 //!
 //! Beyond the paper: several clients that share the server's workers, jobs that make several pre-compute at once, and
-//! overlap, where a worker computes the next job while the link still moves the last one.
+//! overlap, where a worker computes the next job while the link still moves the last one, and cores that jobs share with
+//! answers, to which they give way as [`schedule`](crate::schedule) has it.
 //!
 //! The published tables are in [`published`], the best split of a shared link in [`wireless`].
 
@@ -99,6 +100,8 @@ pub struct Setting {
     pub batch: usize,
     /// Whether a worker is free while the link moves what it computed.
     pub overlap: bool,
+    /// Whether jobs and answers compute on the same cores: jobs stand still while a request is answered.
+    pub shared: bool,
 }
 
 impl Default for Setting {
@@ -114,6 +117,7 @@ impl Default for Setting {
             workers: 1,
             batch: 1,
             overlap: false,
+            shared: false,
         }
     }
 }

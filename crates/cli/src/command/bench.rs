@@ -6,7 +6,8 @@ mod kernels;
 mod linear;
 mod online;
 mod party;
-mod provenance;
+pub(crate) mod provenance;
+mod sustained;
 
 use std::path::{Path, PathBuf};
 
@@ -22,6 +23,7 @@ use crate::extractor::ExtractorFlags;
 use crate::failure::Failure;
 use crate::options::PlanFlags;
 use crate::pair::{self, Judge, ServerProcess};
+use crate::size::Size;
 use crate::table;
 
 /// Options of `phineus bench`.
@@ -52,6 +54,13 @@ pub(crate) struct Arguments {
     /// Of a table, only the rows whose names contain this.
     #[arg(long, alias = "rows")]
     only: Option<String>,
+    /// Instead, prepare and answer for so many seconds with every preset, and print what the planner foretells beside what is
+    /// measured.
+    #[arg(long, conflicts_with_all = ["layers", "count"])]
+    sustained: Option<f64>,
+    /// With `--sustained`: what either side has for pre-computes, as in 1GB.
+    #[arg(long, default_value = "1GB")]
+    storage: Size,
     #[command(flatten)]
     conditions: Conditions,
     #[command(flatten)]
@@ -111,6 +120,20 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
         Some(Layers::Linear) => return linear::network(&model, conditions, *json, output.as_deref()).await,
         Some(Layers::Online) => return online::run(model, conditions),
         None => {}
+    }
+    if let Some(seconds) = arguments.sustained {
+        if !(seconds.is_finite() && (1.0..=86_400.0).contains(&seconds)) {
+            return Err(Failure::new("--sustained takes 1 to 86,400 seconds"));
+        }
+        let trial = sustained::Trial {
+            plan: &arguments.plan,
+            seconds,
+            storage: arguments.storage.0,
+            bulk: conditions.bulk.max(1),
+            link: arguments.link,
+            only: arguments.only.as_deref(),
+        };
+        return sustained::run(&model, &trial, *json, output.as_deref()).await;
     }
     let folder = tempfile::tempdir()?;
     let model_file = folder.path().join("model.phn");

@@ -1,25 +1,30 @@
 //! `phineus simulate`: mean latency of a day of requests, against their rate and the storage for pre-computes.
 
+mod against_paper;
 mod plot;
 mod real;
+
+pub(crate) use real::{median, of_bulks};
 
 use std::fmt::Write as _;
 use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use phineus_infer::plan::Link;
 use phineus_infer::report::Report;
-use phineus_infer::simulate::published::{self, LATENCIES, NETWORKS, SUSTAINED, System};
-use phineus_infer::simulate::{self, Profile, Setting, Summary, wireless};
+use phineus_infer::simulate::published::{self, NETWORKS, System};
+use phineus_infer::simulate::{self, Phase, Profile, Setting, Summary, wireless};
 use phineus_kernel::prg::Prg;
 use phineus_net::shaped::LinkProfile;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use crate::command::bench::provenance::Provenance;
 use crate::compile::Quantisation;
 use crate::failure::Failure;
 use crate::options::PlanFlags;
-use crate::size::Size;
+use crate::size::{Rate, Size};
 use crate::table;
 
 /// Options of `phineus simulate`.
@@ -70,6 +75,15 @@ pub(crate) struct Arguments {
     /// Start of the random numbers.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Beside the link's round trip: its rate in both directions together, split by the volumes of each system.
+    #[arg(long)]
+    shared: Option<Rate>,
+    /// Of the reports, only those of these networks.
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
+    /// Write table and plot with their provenance to files of this name, with `.csv` and `.svg`.
+    #[arg(long)]
+    output: Option<PathBuf>,
     /// Write the table as comma-separated values.
     #[arg(long)]
     csv: Option<PathBuf>,
@@ -98,19 +112,18 @@ struct Point {
     sustained: bool,
 }
 
-/// A profile, and whether the link of the command line is for it.
+/// A profile and the link that it is simulated over.
 struct Candidate {
     profile: Profile,
-    linked: bool,
+    /// By `phineus bench`, over loopback; published costs contain their link.
+    measured: bool,
+    link: Option<Link>,
 }
 
 pub(crate) async fn run(arguments: &Arguments) -> Result<(), Failure> {
     check(arguments)?;
     if let Some(network) = &arguments.real {
         return real::run(arguments, network).await;
-    }
-    if arguments.published {
-        return print_published(arguments);
     }
     let candidates = candidates(arguments)?;
     let cases: Vec<(&Candidate, Size, f64)> = candidates
@@ -122,38 +135,75 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Failure> {
         let setting = Setting {
             rate: *rate,
             client_storage: Some(storage.0),
-            link: arguments.link.map(Link::from).filter(|_| candidate.linked),
+            link: candidate.link,
+            // What was measured here was measured with both parties on the same cores.
+            shared: candidate.measured,
             ..setting(arguments)
         };
         let got = simulate::simulate(&candidate.profile, &setting, arguments.days, &mut stream(arguments, i));
         point(&candidate.profile.name, storage.0, *rate, &got, arguments.clients)
     };
     let points: Vec<Point> = cases.par_iter().enumerate().map(point).collect();
+    let against = arguments.published.then(|| against_paper::rows(arguments));
+    let table = match &against {
+        Some(rows) => against_paper::csv(rows),
+        None => csv(&points),
+    };
     if let Some(path) = &arguments.csv {
-        fs::write(path, csv(&points)).map_err(|e| Failure::at(path, e))?;
+        fs::write(path, &table).map_err(|e| Failure::at(path, e))?;
     }
     if let Some(path) = &arguments.plot {
         fs::write(path, plot::svg(&points)?).map_err(|e| Failure::at(path, e))?;
     }
+    if let Some(stem) = &arguments.output {
+        let origin = Provenance::collect();
+        let (csv, svg) = (stem.with_extension("csv"), stem.with_extension("svg"));
+        fs::write(&csv, format!("# {origin}\n{table}")).map_err(|e| Failure::at(&csv, e))?;
+        // `--` ends a comment of XML.
+        let comment = origin.to_string().replace("--", "- -");
+        let plot = format!("<!-- {comment} -->\n{}", plot::svg(&points)?);
+        fs::write(&svg, plot).map_err(|e| Failure::at(&svg, e))?;
+    }
     if arguments.json {
-        println!("{}", serde_json::to_string_pretty(&points)?);
+        match &against {
+            Some(rows) => println!("{}", serde_json::to_string_pretty(rows)?),
+            None => println!("{}", serde_json::to_string_pretty(&points)?),
+        }
         return Ok(());
     }
-    println!("{}", tabulate(&points));
-    for candidate in candidates.iter().filter(|c| c.linked) {
-        let (profile, link) = (&candidate.profile, arguments.link.map(Link::from));
-        let total = link.map_or(1_000_000_000, |l| l.up_bits_per_second + l.down_bits_per_second);
-        let split = wireless::split(&profile.offline, total);
-        println!(
-            "{}: a shared link of {:.1} Mbit/s moves the offline phase in {:.3} s with {:.0} % of it for the way up ({:.3} s if split evenly)",
-            profile.name,
-            total as f64 / 1e6,
-            split.seconds,
-            100.0 * split.up,
-            split.even_seconds,
-        );
+    match &against {
+        Some(rows) => println!("{}", against_paper::tabulate(rows)),
+        None => println!("{}", tabulate(&points)),
     }
+    candidates.iter().filter(|c| c.measured).for_each(|c| explain_link(c, arguments));
     Ok(())
+}
+
+/// What the link costs a pre-compute, and what splitting it by volume is worth.
+fn explain_link(candidate: &Candidate, arguments: &Arguments) {
+    let Candidate { profile, link, .. } = candidate;
+    let given = arguments.shared.map(|rate| rate.0);
+    let total =
+        given.or(link.map(|l| l.up_bits_per_second + l.down_bits_per_second)).unwrap_or(1_000_000_000);
+    let split = wireless::split(&volumes(profile), total);
+    println!(
+        "{}: a shared link of {:.1} Mbit/s moves both phases in {:.3} s with {:.0} % of it for the way up ({:.3} s if split evenly)",
+        profile.name,
+        total as f64 / 1e6,
+        split.seconds,
+        100.0 * split.up,
+        split.even_seconds,
+    );
+}
+
+/// Of both phases.
+fn volumes(profile: &Profile) -> Phase {
+    let Profile { offline, online, .. } = profile;
+    Phase {
+        up_bytes: offline.up_bytes + online.up_bytes,
+        down_bytes: offline.down_bytes + online.down_bytes,
+        ..Phase::default()
+    }
 }
 
 fn check(arguments: &Arguments) -> Result<(), Failure> {
@@ -225,10 +275,17 @@ fn candidates(arguments: &Arguments) -> Result<Vec<Candidate>, Failure> {
             File::Many { reports } => reports,
             File::One(report) => vec![*report],
         };
-        let measured = |report: &Report| Candidate { profile: Profile::measured(report), linked: true };
-        candidates.extend(reports.iter().map(measured));
+        let wanted = |report: &&Report| {
+            // What was measured over an imitated link contains it.
+            let named = arguments.only.is_empty() || arguments.only.contains(&report.model);
+            named && matches!(report.link.as_str(), "loopback" | "tcp")
+        };
+        candidates.extend(reports.iter().filter(wanted).map(|report| Candidate::measured(report, arguments)));
     }
-    for name in &arguments.paper {
+    // The networks that have published latencies.
+    let compared = ["cifar-resnet32", "tiny-resnet18"].map(str::to_owned);
+    let names = if arguments.published { &compared[..] } else { &arguments.paper[..] };
+    for name in names {
         let spelled =
             |n: &&published::Network| n.name.to_lowercase().replace('-', "").replace(' ', "-") == *name;
         let network = NETWORKS.iter().find(spelled);
@@ -239,13 +296,37 @@ fn candidates(arguments: &Arguments) -> Result<Vec<Candidate>, Failure> {
         {
             let mut profile = network.profile(system);
             profile.name = format!("{} ({word}, published)", network.name);
-            candidates.push(Candidate { profile, linked: false });
+            candidates.push(Candidate { profile, measured: false, link: None });
         }
     }
     if candidates.is_empty() {
         return Err(Failure::new("nothing to simulate: name reports, or --paper NETWORK, or --published"));
     }
     Ok(candidates)
+}
+
+impl Candidate {
+    fn measured(report: &Report, arguments: &Arguments) -> Self {
+        let mut profile = Profile::measured(report);
+        profile.name = format!("{} ({}, measured)", report.model, engine(report));
+        let link = match arguments.shared {
+            Some(Rate(total)) => {
+                let up = (total as f64 * wireless::split(&volumes(&profile), total).up) as u64;
+                let round_trip = arguments.link.map_or(Duration::ZERO, LinkProfile::rtt);
+                let (up, down) = (up.clamp(1, total), (total - up).max(1));
+                Some(Link { up_bits_per_second: up, down_bits_per_second: down, round_trip })
+            }
+            None => arguments.link.map(Link::from),
+        };
+        Self { profile, measured: true, link }
+    }
+}
+
+/// The engine that ran most of a report's layers.
+fn engine(report: &Report) -> &'static str {
+    let count = |protocol: &str| report.layers.iter().filter(|layer| layer.protocol == protocol).count();
+    let engines = [("act_gc", "delphi"), ("act_cg", "client-garbler"), ("act_ot", "ot")];
+    engines.into_iter().max_by_key(|(protocol, _)| count(protocol)).map_or("", |(_, engine)| engine)
 }
 
 fn tabulate(points: &[Point]) -> String {
@@ -297,47 +378,4 @@ fn csv(points: &[Point]) -> String {
         );
     }
     text
-}
-
-/// The paper's figures beside what the same costs give here.
-fn print_published(arguments: &Arguments) -> Result<(), Failure> {
-    let name = |system| match system {
-        System::ServerGarbler => "server-garbler",
-        System::ClientGarbler => "client-garbler",
-    };
-    let mut text =
-        table::new(&["network", "system", "client storage", "requests/s", "published", "simulated", "+-"], 2);
-    for (i, row) in LATENCIES.iter().enumerate() {
-        let profile = NETWORKS[row.network].profile(row.system);
-        let setting = Setting { rate: row.rate, client_storage: Some(row.storage), ..Setting::default() };
-        let got = simulate::simulate(&profile, &setting, arguments.days, &mut stream(arguments, i));
-        let [low, high] = row.minutes;
-        text.add_row([
-            NETWORKS[row.network].name.to_owned(),
-            name(row.system).to_owned(),
-            table::bytes(row.storage),
-            format!("{}", row.rate),
-            if low == high { format!("{low} min") } else { format!("{low} to {high} min") },
-            format!("{:.2} min", got.latency / 60.0),
-            format!("{:.2}", got.error / 60.0),
-        ]);
-    }
-    for (i, row) in SUSTAINED.iter().enumerate() {
-        let profile = NETWORKS[row.network].profile(row.system);
-        let setting = Setting { client_storage: Some(row.storage), ..Setting::default() };
-        let rates: Vec<f64> = row.tried().collect();
-        let got =
-            simulate::sustained(&profile, &setting, &rates, arguments.days, &mut stream(arguments, 1000 + i));
-        text.add_row([
-            NETWORKS[row.network].name.to_owned(),
-            name(row.system).to_owned(),
-            table::bytes(row.storage),
-            "highest sustained".to_owned(),
-            format!("{}/s", row.rate),
-            got.map_or_else(|| "none".to_owned(), |rate| format!("{rate:.5}/s")),
-            String::new(),
-        ]);
-    }
-    println!("{text}");
-    Ok(())
 }

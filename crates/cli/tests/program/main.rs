@@ -3,6 +3,7 @@
 
 mod demo;
 mod models;
+mod plan;
 mod pool;
 mod process;
 mod real_models;

@@ -10,6 +10,33 @@ fn the_papers_figures_come_out_again() {
 }
 
 #[test]
+fn figures_are_kept_with_their_provenance() {
+    let folder = tempfile::tempdir().unwrap();
+    let stem = folder.path().join("published");
+    succeeds(&[
+        &"simulate",
+        &"--published",
+        &"--days",
+        &"2",
+        &"--rates",
+        &"0.0001,0.001",
+        &"--storage",
+        &"16GB",
+        &"--output",
+        &stem,
+    ]);
+    let csv = std::fs::read_to_string(stem.with_extension("csv")).unwrap();
+    assert!(csv.starts_with("# phineus simulate --published --days 2"), "{csv}");
+    // Ten figures, the header, and the line before it.
+    assert_eq!(csv.lines().count(), 12, "{csv}");
+    let svg = std::fs::read_to_string(stem.with_extension("svg")).unwrap();
+    assert!(
+        svg.starts_with("<!-- phineus simulate")
+            && svg.contains("CIFAR ResNet-32 (client-garbler, published)")
+    );
+}
+
+#[test]
 fn table_and_plot_are_written() {
     let folder = tempfile::tempdir().unwrap();
     let (csv, svg) = (folder.path().join("a.csv"), folder.path().join("a.svg"));

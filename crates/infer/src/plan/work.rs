@@ -4,9 +4,10 @@
 //! hashed or kept at both ends, each at a measured rate. Linear layers are priced as the search for packings prices them
 //! ([`CostModel`](crate::packing::CostModel)); online they are multiplications of 32-bit words.
 //!
-//! The rates were fitted to `bench/results/presets.json` (`phineus bench NETWORK --sustained`), which has predicted and
-//! measured figures side by side; gates agree with `bench/results/activations.json`. They are those of one core with
-//! AVX-512 and VAES. Both parties must use the same rates to choose alike.
+//! The rates are those of one core with AVX-512 and VAES, fitted to the processor seconds per layer of
+//! `bench/results/networks.json` (`cargo xtask results`); gates agree with `bench/results/activations.json`.
+//! `phineus bench NETWORK --sustained` prints what follows from them beside what is measured. Both parties must use the same
+//! rates to choose alike.
 
 use std::ops::{Add, AddAssign};
 
@@ -25,22 +26,26 @@ pub struct Work {
 }
 
 /// Per AND gate, garbled and evaluated.
-const GARBLE: f64 = 5.0e-9;
-const EVALUATE: f64 = 5.0e-9;
+const GARBLE: f64 = 4.8e-9;
+const EVALUATE: f64 = 4.9e-9;
 /// Per label of an input that is computed from a seed and sent.
-const LABEL: f64 = 2e-9;
+const LABEL: f64 = 1.3e-9;
 /// Per chosen transfer of a label, at either end.
 const CHOSEN: f64 = 15e-9;
-/// Per random transfer for comparisons, at either end, and what is made of it.
-const TRANSFER: f64 = 17e-9;
+/// Per random transfer for comparisons and what is made of it, at the client and at the server.
+const TRANSFER: [f64; 2] = [24e-9, 28e-9];
 /// Per comparison online, at the client and at the server.
-const COMPARE: [f64; 2] = [0.08e-6, 0.11e-6];
+const COMPARE: [f64; 2] = [60e-9, 90e-9];
 /// Per byte sent.
-const SEND: f64 = 0.5e-9;
-/// Per byte received and, offline, kept.
-const RECEIVE: f64 = 1.2e-9;
+const SEND: f64 = 0.4e-9;
+/// Per byte received, and per byte received and kept until the input is known.
+const RECEIVE: f64 = 0.2e-9;
+const KEEP: f64 = 1.5e-9;
 /// Per multiplication of a linear layer on shares.
-const MULTIPLY: f64 = 1.0 / 35e9;
+const MULTIPLY: f64 = 1.0 / 40e9;
+/// What the client and the server do for linear layers offline, in terms of what the search for packings prices: it leaves
+/// out what all packings share, packing, masks and messages.
+const LINEAR: [f64; 2] = [3.0, 1.35];
 
 impl Work {
     /// Of a non-linear layer that moves so much offline and online.
@@ -52,13 +57,15 @@ impl Work {
             NonLinear::Ot(layer) => by_transfers(layer),
             NonLinear::Product(layer) => product(layer),
         };
-        primitives + Self { offline: moved(offline), online: moved(online) }
+        primitives + Self { offline: moved(offline, KEEP), online: moved(online, RECEIVE) }
     }
 
     /// Of one inference of `plan` whose linear layers are prepared by `linear`; the beginning of the session is excluded.
     pub(crate) fn of_plan(plan: &Plan, linear: &LinearPlan) -> Self {
         let macs: u64 = plan.public().graph.nodes.iter().map(|node| multiplications(&node.op)).sum();
-        let linear = Self { offline: linear.work(plan.rings()), online: [0.0, macs as f64 * MULTIPLY] };
+        let [client, server] = linear.work(plan.rings());
+        let offline = [LINEAR[0] * client, LINEAR[1] * server];
+        let linear = Self { offline, online: [0.0, macs as f64 * MULTIPLY] };
         plan.nonlinear().fold(linear, |sum, layer| {
             let [offline, online] = crate::protocol::price(layer, plan.directions());
             sum + Self::of(layer, [&offline.0, &online.0])
@@ -106,20 +113,26 @@ fn garbled(layer: &GarbledLayer) -> Work {
 
 fn by_transfers(layer: &OtLayer) -> Work {
     let [down, up] = layer.all_transfers();
-    let transfers = (down + up) as f64 * TRANSFER;
+    let transfers = (down + up) as f64;
     let elements: usize = layer.runs().flat_map(|run| layer.stages(run.len()).map(|(_, n)| n)).sum();
-    Work { offline: [transfers; 2], online: COMPARE.map(|each| elements as f64 * each) }
+    Work {
+        offline: TRANSFER.map(|each| transfers * each),
+        online: COMPARE.map(|each| elements as f64 * each),
+    }
 }
 
 fn product(layer: &ProductLayer) -> Work {
-    let transfers = layer.all_transfers() as f64 * TRANSFER;
-    Work { offline: [transfers; 2], online: COMPARE.map(|each| layer.instances as f64 * each / 4.0) }
+    let transfers = layer.all_transfers() as f64;
+    Work {
+        offline: TRANSFER.map(|each| transfers * each),
+        online: COMPARE.map(|each| layer.instances as f64 * each / 4.0),
+    }
 }
 
-/// Work of the client and of the server on the bytes of a phase.
-fn moved(cost: &Cost) -> [f64; 2] {
+/// Work of the client and of the server on the bytes of a phase, those that arrive at `each`.
+fn moved(cost: &Cost, each: f64) -> [f64; 2] {
     let (up, down) = (cost.client_to_server_bytes as f64, cost.server_to_client_bytes as f64);
-    [up * SEND + down * RECEIVE, down * SEND + up * RECEIVE]
+    [up * SEND + down * each, down * SEND + up * each]
 }
 
 fn multiplications(op: &Op) -> u64 {

@@ -1,4 +1,6 @@
 //! One day, event by event.
+//!
+//! Jobs compute by a clock of their own, which stands still while a request is answered if they share its cores.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BinaryHeap, VecDeque};
@@ -12,12 +14,18 @@ use super::{Day, Profile, Setting, arrivals};
 enum Event {
     /// A request arrives.
     Arrival,
-    /// A worker has computed a batch, which the link can move.
-    Computed,
     /// A batch is stored on both sides.
     Stored,
     /// A request is answered.
     Answered,
+}
+
+/// Anything that changes the state.
+enum Happening {
+    /// A worker has computed a batch for this client, which the link can move.
+    Computed(usize),
+    /// An event of this client.
+    Event(usize, Event),
 }
 
 /// Seconds since the day began, in total order.
@@ -56,6 +64,12 @@ struct State<'s> {
     setting: &'s Setting,
     clients: Vec<Client>,
     events: BinaryHeap<Reverse<(Time, usize, Event)>>,
+    /// Batches that are computed, by when they are done on the jobs' clock, and for whom.
+    jobs: BinaryHeap<Reverse<(Time, usize)>>,
+    /// What the jobs' clock shows.
+    clock: f64,
+    /// Requests that are being answered.
+    answering: usize,
     free_workers: usize,
     /// Whose turn the next offline job is.
     turn: usize,
@@ -88,6 +102,9 @@ pub(super) fn run(profile: &Profile, setting: &Setting, rng: &mut impl Rng) -> D
         setting,
         clients: (0..setting.clients).map(|_| Client::default()).collect(),
         events: BinaryHeap::new(),
+        jobs: BinaryHeap::new(),
+        clock: 0.0,
+        answering: 0,
         free_workers: setting.workers.max(1),
         turn: 0,
         room,
@@ -109,42 +126,43 @@ impl State<'_> {
                 self.at(seconds, client, Event::Arrival);
             }
         }
-        let (mut last, mut outstanding) = (0.0, 0_usize);
+        let (mut now, mut outstanding) = (0.0, 0_usize);
         let mut area = 0.0;
         self.start(0.0);
-        while let Some(Reverse((Time(now), client, event))) = self.events.pop() {
-            area += outstanding as f64 * (now.min(end) - f64::min(last, end));
-            last = now;
-            match event {
-                Event::Arrival => {
+        while let Some((then, happening)) = self.next(now) {
+            area += outstanding as f64 * (then.min(end) - f64::min(now, end));
+            if !self.paused() {
+                self.clock += then - now;
+            }
+            now = then;
+            match happening {
+                Happening::Computed(client) => {
+                    self.clients[client].moving += 1;
+                    if self.clients[client].moving == 1 {
+                        self.at(now + self.transfer, client, Event::Stored);
+                    }
+                    self.free_workers += usize::from(self.setting.overlap);
+                }
+                Happening::Event(client, Event::Arrival) => {
                     outstanding += 1;
                     self.day.requests += 1;
                     let this = &mut self.clients[client];
                     self.day.ready += usize::from(this.stock > this.waiting.len());
                     this.waiting.push_back(now);
                 }
-                Event::Computed => {
-                    self.free_workers += 1;
-                    self.clients[client].moving += 1;
-                    if self.clients[client].moving == 1 {
-                        self.at(now + self.transfer, client, Event::Stored);
-                    }
-                }
-                Event::Stored => {
+                Happening::Event(client, Event::Stored) => {
                     let this = &mut self.clients[client];
                     this.stock += self.batch;
                     this.making -= self.batch;
-                    if self.setting.overlap {
-                        this.moving -= 1;
-                        if this.moving > 0 {
-                            self.at(now + self.transfer, client, Event::Stored);
-                        }
-                    } else {
-                        self.free_workers += 1;
+                    this.moving -= 1;
+                    if this.moving > 0 {
+                        self.at(now + self.transfer, client, Event::Stored);
                     }
+                    self.free_workers += usize::from(!self.setting.overlap);
                 }
-                Event::Answered => {
+                Happening::Event(client, Event::Answered) => {
                     outstanding -= 1;
+                    self.answering -= 1;
                     if let Some(arrival) = self.clients[client].serving.take() {
                         self.latency += now - arrival;
                     }
@@ -161,6 +179,26 @@ impl State<'_> {
         self.day
     }
 
+    /// Whether jobs stand still.
+    fn paused(&self) -> bool {
+        self.setting.shared && self.answering > 0
+    }
+
+    /// What happens next, and when.
+    fn next(&mut self, now: f64) -> Option<(f64, Happening)> {
+        let event = self.events.peek().map(|Reverse((Time(then), ..))| *then);
+        let job = self.jobs.peek().map(|Reverse((Time(done), _))| now + (done - self.clock).max(0.0));
+        match (event, job.filter(|_| !self.paused())) {
+            (event, Some(job)) if event.is_none_or(|event| job < event) => {
+                self.jobs.pop().map(|Reverse((_, client))| (job, Happening::Computed(client)))
+            }
+            _ => {
+                let Reverse((Time(then), client, event)) = self.events.pop()?;
+                Some((then, Happening::Event(client, event)))
+            }
+        }
+    }
+
     /// Starts whatever can start: answers first, then offline jobs, client by client in turn.
     fn start(&mut self, now: f64) {
         let everything_online = self.room.0.min(self.room.1) == 0;
@@ -171,6 +209,7 @@ impl State<'_> {
             }
             let Some(arrival) = this.waiting.pop_front() else { continue };
             this.serving = Some(arrival);
+            self.answering += 1;
             let mut seconds = self.online;
             if everything_online {
                 // A batch of one: more do not fit.
@@ -198,12 +237,7 @@ impl State<'_> {
             skipped = 0;
             self.free_workers -= 1;
             this.making += self.batch;
-            let (seconds, event) = if self.setting.overlap {
-                (self.compute, Event::Computed)
-            } else {
-                (self.compute + self.transfer, Event::Stored)
-            };
-            self.at(now + seconds, client, event);
+            self.jobs.push(Reverse((Time(self.clock + self.compute), client)));
         }
     }
 

@@ -54,6 +54,40 @@ fn overlap_hides_the_link_and_several_workers_share_the_clients() {
 }
 
 #[test]
+fn jobs_that_share_the_cores_of_answers_stand_still_meanwhile() {
+    // Room for one, requests faster than anything else: every request waits for the job that its predecessor delayed.
+    let setting = Setting { rate: 1.0, hours: 1.0, client_storage: Some(10), ..Setting::default() };
+    let rng = &mut Prg::new([7; 16]);
+    let rate = |shared: bool, rng: &mut Prg| {
+        // Far more requests than are answered: the last answer tells the rate.
+        let got = simulate(&profile(3.0, 2.0, 10), &Setting { shared, ..setting.clone() }, 1, rng);
+        // The mean wait in a queue that only grows is half of its last answer.
+        3600.0 / (2.0 * got.latency + 3600.0)
+    };
+    let (apart, together) = (rate(false, rng), rate(true, rng));
+    assert!((apart - 1.0 / 3.0).abs() < 0.02, "{apart}");
+    assert!((together - 1.0 / 5.0).abs() < 0.02, "{together}");
+    // What never meets takes as long as ever.
+    let calm = Setting { rate: 0.001, client_storage: Some(1000), shared: true, ..Setting::default() };
+    let got = simulate(&profile(100.0, 1.0, 10), &calm, 50, rng);
+    assert!(got.latency < 3.0 && got.ready > 0.99, "{got:?}");
+}
+
+#[test]
+fn what_a_planner_foretells_can_be_simulated() {
+    let link = Link::symmetric(8_000_000, std::time::Duration::ZERO);
+    let mut profile = profile(0.0, 0.5, 10);
+    profile.offline.up_bytes = 10_000_000;
+    // Two clients with links of their own: the transfers of 10 s do not add up.
+    let setting =
+        Setting { rate: 0.05, hours: 2.0, client_storage: Some(100), link: Some(link), ..Setting::default() };
+    let one = simulate(&profile, &setting, 20, &mut Prg::new([8; 16]));
+    let two = Setting { clients: 2, workers: 2, ..setting };
+    let two = simulate(&profile, &two, 20, &mut Prg::new([8; 16]));
+    assert!((two.outstanding / one.outstanding - 2.0).abs() < 0.4, "{one:?} {two:?}");
+}
+
+#[test]
 fn jobs_of_several_keep_within_the_room() {
     let setting = Setting { rate: 0.002, client_storage: Some(45), batch: 8, ..Setting::default() };
     let got = simulate(&profile(50.0, 1.0, 10), &setting, 40, &mut Prg::new([4; 16]));

@@ -1,5 +1,6 @@
 //! Where a figure comes from.
 
+use std::fmt;
 use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -29,6 +30,13 @@ impl Provenance {
             date: date(seconds / 86_400),
             command: command.collect::<Vec<_>>().join(" "),
         }
+    }
+}
+
+impl fmt::Display for Provenance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { processor, backend, commit, date, command } = self;
+        write!(f, "{command}; commit {commit}, {date}; {processor}, {backend}")
     }
 }
 

@@ -98,13 +98,13 @@ pub(crate) fn compare(public: &Public, plan: &PlanFlags, flags: &SiteFlags) -> C
     let options = plan.options(None);
     let site = flags.site(&options);
     let (mut presets, mut digests, mut refused) = (Vec::new(), Vec::new(), Vec::new());
-    for engine in Engine::ALL {
-        match site.preset(public, &Options { engine: *engine, ..options }) {
+    for engine in Engine::ON_SHARES {
+        match site.preset(public, &Options { engine, ..options }) {
             Ok((preset, plan)) => {
                 presets.push(preset);
                 digests.push(plan.digest_hex());
             }
-            Err(error) => refused.push((*engine, error.to_string())),
+            Err(error) => refused.push((engine, error.to_string())),
         }
     }
     let choice = preset::choose(&presets, flags.objective.into());

@@ -1,23 +1,22 @@
 //! The simulator against reality: a client and a server, requests at the simulated times.
+//!
+//! Both parties share this machine's cores, and what prepares gives way to requests; so does the simulation. It is made
+//! twice: from costs that were measured before, which foretells the day, and from the mean costs of the day itself, which
+//! shows how much of a difference is that of costs on a machine with other work, and how much the model's.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use phineus_infer::ProtocolError;
+use phineus_infer::report::Report;
 use phineus_infer::simulate::{self, Day, Profile, Setting};
-use phineus_infer::store::{Limits, MemoryStore};
-use phineus_model::phn;
-use tokio::sync::{Semaphore, mpsc};
 
 use super::{Arguments, stream};
-use crate::command::zoo::random_pixels;
 use crate::compile;
 use crate::failure::Failure;
-use crate::pair::{self, ServerProcess};
+use crate::station::Station;
 use crate::table;
 
 /// Inferences whose median costs are the profile.
-const PROBES: usize = 5;
+const PROBES: usize = 9;
 
 /// Simulates one day, lives it, and prints both.
 pub(super) async fn run(arguments: &Arguments, network: &str) -> Result<(), Failure> {
@@ -25,79 +24,47 @@ pub(super) async fn run(arguments: &Arguments, network: &str) -> Result<(), Fail
         return Err(Failure::new("--rates and --storage need a value each"));
     };
     let model = compile::load(network, &[], &arguments.quantisation)?;
-    let folder = tempfile::tempdir()?;
-    let file = folder.path().join("model.phn");
-    std::fs::write(&file, phn::write(&model))?;
-    let server = ServerProcess::start(&file, &arguments.plan).await?;
-    let shape = compile::shape_of(&model.graph.nodes)?;
-    let pixels = random_pixels(shape, 1).into_iter().next();
-    let input = model.encode_pixels(&pixels.ok_or_else(|| Failure::new("no input"))?.pixels)?;
-    let store = MemoryStore::new(Limits::default(), &mut rand::rng());
-    let mut making = pair::connect_as(&store, &server.address, &arguments.plan).await?;
-    let mut using = pair::connect_as(&store, &server.address, &arguments.plan).await?;
-
-    // 1. What one inference costs; the first also sets the sessions up.
-    let mut reports = Vec::new();
-    for _ in 0..=PROBES {
-        let prepared = making.prepare().await?;
-        reports.push(using.infer(prepared, &input).await?.report);
+    let mut station = Station::open(&model, &arguments.plan, arguments.link).await?;
+    let [each, _] = station.plan().stored_bytes();
+    let room = usize::try_from(storage.0.checked_div(each).unwrap_or(0)).unwrap_or(usize::MAX).min(MOST);
+    if room == 0 {
+        return Err(Failure::new(format!("--storage: one pre-compute has {}", table::bytes(each))));
     }
-    let mut reports = reports.split_off(1);
-    let median = |of: fn(&phineus_infer::report::Report) -> f64, reports: &mut Vec<_>| {
-        reports.sort_by(|a, b| of(a).total_cmp(&of(b)));
-        of(&reports[PROBES / 2])
-    };
-    let mut profile = Profile::measured(&reports[0]);
-    profile.offline.seconds = median(|r| r.offline.seconds, &mut reports);
-    profile.online.seconds = median(|r| r.online.seconds, &mut reports);
+    let bulk = arguments.batch.min(room);
 
-    // 2. The same requests, simulated and real.
+    // 1. What one inference costs, with nothing else going on.
+    let reports = station.probe(PROBES, bulk).await?;
+    let mut profile = Profile::measured(&reports[0]);
+    profile.offline.seconds = of_bulks(&reports, bulk);
+    profile.online.seconds = median(reports.iter().map(|r| r.online.seconds).collect());
+
+    // 2. The same requests, simulated and real. What was measured contains the link.
     let setting = Setting {
         rate: *rate,
         hours: arguments.hours,
-        client_storage: Some(storage.0),
+        client_storage: Some(room as u64 * profile.client_bytes),
+        batch: bulk,
+        shared: true,
         ..Setting::default()
     };
     let predicted = simulate::simulate(&profile, &setting, 1, &mut stream(arguments, 0));
     let end = 3600.0 * arguments.hours;
     let arrivals = simulate::arrivals(*rate, end, &mut stream(arguments, 0));
-    let room = storage.0.checked_div(profile.client_bytes).unwrap_or(0) as usize;
-    if room == 0 {
-        return Err(Failure::new(format!(
-            "--storage: one pre-compute has {}",
-            table::bytes(profile.client_bytes)
-        )));
-    }
-    let (stock, mut ready) = mpsc::unbounded_channel();
-    let places = Arc::new(Semaphore::new(room));
-    let free = places.clone();
-    let maker = tokio::spawn(async move {
-        // A place is free again when a request takes what is in it.
-        while let Ok(place) = free.acquire().await {
-            place.forget();
-            if stock.send(making.prepare().await?).is_err() {
-                // The day is over.
-                break;
-            }
-        }
-        Ok::<_, ProtocolError>(())
-    });
+    let (mut desk, mut stock) = station.stock_up(room, bulk);
     let start = Instant::now();
     let mut day = Day { requests: arrivals.len(), ..Day::default() };
+    let mut reports = Vec::new();
     for arrival in &arrivals {
         tokio::time::sleep(Duration::from_secs_f64(*arrival).saturating_sub(start.elapsed())).await;
-        day.ready += usize::from(!ready.is_empty());
-        let Some(prepared) = ready.recv().await else { break };
-        places.add_permits(1);
-        using.infer(prepared, &input).await?;
+        day.ready += usize::from(!stock.is_empty());
+        let prepared = stock.take().await?;
+        reports.push(desk.answer(prepared).await?);
         day.latency += start.elapsed().as_secs_f64() - arrival;
     }
     day.latency /= day.requests.max(1) as f64;
-    places.close();
-    drop(ready);
-    maker.await.map_err(|e| Failure::new(e.to_string()))??;
+    stock.close().await?;
     println!(
-        "{}: offline {:.4} s, online {:.4} s, room for {room}; {} requests in {:.0} s",
+        "{}: offline {:.4} s, online {:.4} s, room for {room}, {bulk} at a time; {} requests in {:.0} s",
         profile.name, profile.offline.seconds, profile.online.seconds, day.requests, end
     );
     println!(
@@ -108,5 +75,34 @@ pub(super) async fn run(arguments: &Arguments, network: &str) -> Result<(), Fail
         100.0 * predicted.ready,
         100.0 * day.ready as f64 / day.requests.max(1) as f64,
     );
+    // 3. The model by itself: what pauses a job is in the job's own time now.
+    let count = reports.len().max(1) as f64;
+    let mean = |of: fn(&Report) -> f64| reports.iter().map(of).sum::<f64>() / count;
+    profile.offline.seconds = mean(|r| r.offline.seconds);
+    profile.online.seconds = mean(|r| r.online.seconds);
+    let setting = Setting { shared: false, ..setting };
+    let own = simulate::simulate(&profile, &setting, 1, &mut stream(arguments, 0));
+    println!(
+        "from the day's own mean costs, offline {:.4} s and online {:.4} s: {:.4} s simulated ({:+.1} % measured)",
+        profile.offline.seconds,
+        profile.online.seconds,
+        own.latency,
+        100.0 * (day.latency / own.latency - 1.0),
+    );
     Ok(())
 }
+
+/// Median over the bulks of their mean offline seconds per inference.
+pub(crate) fn of_bulks(reports: &[Report], bulk: usize) -> f64 {
+    let mean = |bulk: &[Report]| bulk.iter().map(|r| r.offline.seconds).sum::<f64>() / bulk.len() as f64;
+    median(reports.chunks(bulk.max(1)).map(mean).collect())
+}
+
+/// 0 of nothing.
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(0.0)
+}
+
+/// Most places of a stock: more are never filled in the hours that one waits for.
+const MOST: usize = 1 << 16;
