@@ -1,9 +1,11 @@
 //! Project tasks: `cargo xtask test` runs all tests, `cargo xtask check` everything else a change must pass,
-//! `cargo xtask results` measures networks for README.md.
+//! `cargo xtask results` and `cargo xtask backbones` measure networks for README.md.
 #![forbid(unsafe_code)]
 
+mod backbones;
 mod cargo;
 mod check;
+mod figures;
 mod results;
 mod test;
 
@@ -18,6 +20,8 @@ fn main() -> ExitCode {
         ["test"] => test::run(),
         ["check"] => check::run(),
         ["results"] => results::run(),
+        ["backbones"] => backbones::run(None),
+        ["backbones", "--only", name] => backbones::run(Some(name)),
         _ => Err(USAGE.into()),
     };
     match outcome {
@@ -32,4 +36,5 @@ fn main() -> ExitCode {
 const USAGE: &str = "usage: cargo xtask TASK
   test    all tests, by cargo-nextest where it is installed, and the examples in the documentation
   check   format, lints, documentation, layering, unsafe code, licences, file sizes, seeded generators
-  results  measure networks and rewrite the table of README.md";
+  results  measure networks and rewrite the table of README.md
+  backbones [--only NAME]  the same for networks of 224x224 images and presets; --only measures one and keeps the others";

@@ -5,6 +5,7 @@ pub(crate) mod check;
 pub(crate) mod compile;
 pub(crate) mod demo;
 pub(crate) mod infer;
+pub(crate) mod operators;
 pub(crate) mod plan;
 pub(crate) mod prepare;
 pub(crate) mod serve;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use comfy_table::Table;
 use phineus_infer::plan::{Options, Plan};
-use phineus_model::fixed::{Model, Op, Preprocess, Reveal};
+use phineus_model::fixed::{Model, Op, Preprocess, Reveal, patterns};
 use phineus_model::graph::Node;
 use phineus_model::phn::Public;
 use phineus_model::quantize::{self, Calibration};
@@ -239,6 +239,20 @@ pub(crate) fn layer_table(model: &Model) -> Table {
         ]);
     }
     table
+}
+
+/// The operators of several layers that a model is made of, if there are any.
+pub(crate) fn operator_table(model: &Model) -> Option<Table> {
+    let found = patterns::recognise(&model.graph);
+    let mut table = table::new(&["operator", "layers", "MACs", "of a standard convolution"], 2);
+    for pattern in &found {
+        let names: Vec<&str> =
+            pattern.layers.iter().map(|layer| model.graph.nodes[*layer].name.as_str()).collect();
+        let share = 100.0 * pattern.macs as f64 / pattern.standard_macs.max(1) as f64;
+        let macs = pattern.macs.to_string();
+        table.add_row([pattern.form.to_string(), names.join(" + "), macs, format!("{share:.1} %")]);
+    }
+    (!found.is_empty()).then_some(table)
 }
 
 /// The bytes of a model file.

@@ -42,6 +42,8 @@ enum Command {
     Check(command::check::Arguments),
     /// Turn an ONNX model into integers, prove ring widths and parameters, and write a .phn file.
     Compile(command::compile::Arguments),
+    /// Compare trained networks of different operators: accuracy against private cost, as a table and a plot.
+    Operators(command::operators::Arguments),
     /// Show how every activation can be run over a link, at which cost, and which way is taken.
     Plan(command::plan::Arguments),
     /// Serve compiled models.
@@ -77,6 +79,7 @@ fn main() -> ExitCode {
         Command::Demo(arguments) => runtime.block_on(command::demo::run(arguments)),
         Command::Check(arguments) => command::check::run(&arguments),
         Command::Compile(arguments) => command::compile::run(&arguments),
+        Command::Operators(arguments) => command::operators::run(&arguments),
         Command::Plan(arguments) => command::plan::run(&arguments),
         Command::Serve(arguments) => runtime.block_on(command::serve::run(arguments)),
         Command::Prepare(arguments) => runtime.block_on(command::prepare::run(arguments)),

@@ -75,22 +75,30 @@ impl Way {
     }
 
     /// About how long a layer takes one core with AVX-512: products, words that are arranged or transformed, and weights
-    /// that come from memory.
+    /// that come from memory. Matrices have columns by the vector, and so have rows of tiles.
     #[must_use]
     pub fn nanoseconds(self, conv: &Conv) -> f64 {
-        let products = self.products(conv) as f64;
-        let pixels: usize = conv.output().iter().product();
-        let (arranged, weights) = match self {
-            Self::Planes => return products * PLANES,
+        let [rows, columns] = conv.output();
+        let Conv { in_channels, out_channels, groups, .. } = *conv;
+        let pixels = rows * columns;
+        let whole = |columns: usize| if columns == 1 { 1 } else { columns.next_multiple_of(VECTOR) };
+        let [products, arranged, weights] = match self {
+            Self::Planes => return conv.macs() as f64 * PLANES,
             Self::Matrix => {
-                let columns = conv.groups * conv.weights_per_output() * pixels;
-                (columns as f64 * COLUMN, conv.weight_len() as f64)
+                let products = conv.weight_len() * whole(pixels);
+                [
+                    products as f64,
+                    (groups * conv.weights_per_output() * pixels) as f64 * COLUMN,
+                    conv.weight_len() as f64,
+                ]
             }
             Self::Winograd(tile) => {
-                let words = tile.products() * tiles(conv, tile);
-                let transformed = conv.in_channels as f64 * INPUT + conv.out_channels as f64 * OUTPUT;
-                let weights = conv.in_channels * conv.out_channels * tile.products();
-                (words as f64 * transformed, weights as f64)
+                let weights = in_channels * out_channels * tile.products();
+                let transformed =
+                    tile.products() * rows.div_ceil(tile.side()) * whole(columns.div_ceil(tile.side()));
+                let each = if tile == Tile::Two { TRANSFORM_TWO } else { TRANSFORM_FOUR };
+                let products = weights * tiles(conv, tile).next_multiple_of(VECTOR);
+                [products as f64, (transformed * (in_channels + out_channels)) as f64 * each, weights as f64]
             }
         };
         products * PRODUCT + arranged + weights * WEIGHT
@@ -102,14 +110,18 @@ fn tiles(conv: &Conv, tile: Tile) -> usize {
     conv.output().iter().map(|side| side.div_ceil(tile.side())).product()
 }
 
-/// Nanoseconds of a product of matrices, per multiplication; of shifted copies, per multiplication; of im2col, per word; of
-/// the transforms of inputs and of outputs, per transformed word; of a weight that is fetched from memory
-/// (`phineus bench NET --layers online`).
-const PRODUCT: f64 = 0.0125;
+/// Words of a vector.
+const VECTOR: usize = 16;
+/// Nanoseconds (`phineus bench NET --layers online`) of a product of matrices, per multiplication.
+const PRODUCT: f64 = 0.012;
+/// Of shifted copies, per multiplication.
 const PLANES: f64 = 0.06;
+/// Of im2col, per word.
 const COLUMN: f64 = 0.5;
-const INPUT: f64 = 0.35;
-const OUTPUT: f64 = 0.45;
+/// Of the transforms of inputs and outputs, per transformed word.
+const TRANSFORM_TWO: f64 = 0.22;
+const TRANSFORM_FOUR: f64 = 0.5;
+/// Of a weight that is fetched from memory.
 const WEIGHT: f64 = 0.1;
 
 /// The weights of one layer, ready for its products.

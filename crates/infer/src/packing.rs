@@ -32,6 +32,7 @@
 mod cost;
 mod geometry;
 mod interleaved;
+pub mod minimal;
 mod search;
 
 use phineus_model::graph::Conv;

@@ -24,6 +24,7 @@ mod circuits;
 mod directions;
 mod encrypted;
 mod encryption;
+mod forecast;
 mod nonlinear;
 mod offer;
 mod options;

@@ -31,6 +31,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let samples = random_samples(&graph, compile::CHECK_SAMPLES);
     let model = compile::quantise(&graph, &samples, &arguments.quantisation)?;
     println!("{}", compile::layer_table(&model));
+    if let Some(operators) = compile::operator_table(&model) {
+        println!("{operators}");
+    }
     let plan = compile::plan(&model, &arguments.plan.options(None))?;
     match plan.encrypted() {
         Some(encrypted) => println!("{encrypted}"),

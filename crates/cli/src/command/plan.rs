@@ -2,6 +2,7 @@
 //! engines as presets under the limits of a site.
 
 mod presets;
+mod what_if;
 
 use phineus_infer::plan::{Candidate, Engine, Options, Plan};
 use phineus_infer::report::Cost;
@@ -18,6 +19,10 @@ use presets::SiteFlags;
 pub(crate) struct Arguments {
     /// A zoo name, an ONNX file or a .phn file.
     network: String,
+    /// Say instead what every standard convolution would cost as another operator: depthwise, grouped, xop-a, xop-b,
+    /// bottleneck; or by minimal filtering: winograd.
+    #[arg(long, value_name = "OPERATOR")]
+    what_if: Option<what_if::WhatIf>,
     /// Print the presets as JSON.
     #[arg(long)]
     json: bool,
@@ -31,6 +36,14 @@ pub(crate) struct Arguments {
 
 /// Prints every activation with all its protocols, and the whole network under every preset.
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    if let Some(what) = arguments.what_if {
+        return what_if::run(
+            what,
+            &arguments.network,
+            &arguments.plan.options(None),
+            &arguments.quantisation,
+        );
+    }
     let model = compile::load(&arguments.network, &[], &arguments.quantisation)?;
     let comparison = presets::compare(&Public::of(&model), &arguments.plan, &arguments.site);
     if arguments.json {
@@ -42,6 +55,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let link = arguments.site.site(&options).link;
     let plan = compile::plan(&model, &Options { link, ..options })?;
     println!("{}", layers(&plan)?);
+    if let Some(operators) = compile::operator_table(&model) {
+        println!("{operators}");
+    }
     comparison.print();
     println!("plan digest {}", plan.digest_hex());
     Ok(())

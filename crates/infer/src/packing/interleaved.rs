@@ -266,7 +266,7 @@ impl Interleaved {
         cost.work(self.degree(), &self.amounts())
     }
 
-    fn amounts(&self) -> Amounts {
+    pub(super) fn amounts(&self) -> Amounts {
         match self.levels {
             0 => self.inner.counts.amounts(self.octets()),
             levels => amounts(&self.inner.counts, levels),

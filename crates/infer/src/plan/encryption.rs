@@ -87,12 +87,15 @@ impl LinearPlan {
     /// Seconds of one core that the client and the server work for each inference, keys and what is computed once for all
     /// inferences excluded.
     pub(crate) fn work(&self, rings: &[Arc<Params>]) -> [f64; 2] {
-        let layers = self.layers.iter().map(|layer| {
-            let cost = CostModel::new(&rings[layer.ring], layer.bits, &Link::LAN);
-            layer.packing.work(&if self.keeps_weights { cost.keeping_weights() } else { cost })
-        });
+        let layers = self.layers.iter().map(|layer| self.work_of(layer, rings));
         let sum = layers.fold([0.0; 2], |[a, b], [client, server]| [a + client, b + server]);
         sum.map(|nanoseconds| nanoseconds * 1e-9 / self.count as f64)
+    }
+
+    /// Nanoseconds of one core that the client and the server work on a layer, for all inferences at once.
+    pub(super) fn work_of(&self, layer: &LinearLayer, rings: &[Arc<Params>]) -> [f64; 2] {
+        let cost = CostModel::new(&rings[layer.ring], layer.bits, &Link::LAN);
+        layer.packing.work(&if self.keeps_weights { cost.keeping_weights() } else { cost })
     }
 
     /// Bytes that a party holds for each inference while it makes these layers: the server the requests of one layer and

@@ -141,6 +141,21 @@ fn inputs_and_shapes() {
 }
 
 #[test]
+fn products() {
+    let change = |change: fn(&mut Model, usize)| {
+        fault(|m| {
+            let at = find(m, |op| *op == Op::Product);
+            change(m, at);
+            at
+        })
+    };
+    assert_eq!(change(|m, at| m.graph.nodes[at].inputs.reverse()), Fault::Shape);
+    assert_eq!(change(|m, at| m.graph.nodes[at].inputs.truncate(1)), Fault::Inputs);
+    assert_eq!(change(|m, at| m.graph.facts[at].hi -= 1), Fault::Interval);
+    assert_eq!(change(|m, at| m.graph.facts[at].bits = 32), Fault::Widening);
+}
+
+#[test]
 fn geometry() {
     assert_eq!(fault_of_conv(|conv| conv.stride[0] = 0), Fault::Geometry);
     assert_eq!(fault_of_conv(|conv| conv.kernel[1] = 0), Fault::Geometry);

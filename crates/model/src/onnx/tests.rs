@@ -9,6 +9,8 @@ use super::*;
 use crate::float::{Builder, Graph, Head, Op};
 use crate::graph::{Conv, Mask, Window};
 
+mod idioms;
+
 /// A file with one input `x`, these nodes and constants, and the last node's output as result.
 struct File {
     nodes: Vec<NodeProto>,

@@ -5,7 +5,7 @@
 //! * before a layer, `W A(x) + b = (W s) x + (W t + b)`, if the layer adds no padding (its zeros would have to become
 //!   `-t / s`) or `t = 0`;
 //! * after another, `A'(A(x)) = (s' s) x + (s' t + t')`;
-//! * what remains is a depthwise layer with a 1x1 kernel.
+//! * what remains is nothing where it changes nothing, else a depthwise layer with a 1x1 kernel.
 
 use super::{PassError, fuse, rewrite, source};
 use crate::float::{Builder, Graph, GraphError, Op};
@@ -80,8 +80,16 @@ fn prepend(conv: &Conv, weights: &mut [f32], bias: &mut [f32], scale: &[f32], sh
     }
 }
 
+/// Whether a map changes nothing; products of scales and their inverses are rounded.
+fn is_identity(scale: &[f32], shift: &[f32]) -> bool {
+    scale.iter().all(|s| (s - 1.0).abs() <= 2.0 * f32::EPSILON) && shift.iter().all(|&t| t == 0.0)
+}
+
 fn lower(builder: &mut Builder, node: Node<Op>, _: usize) -> Result<NodeId, GraphError> {
     let Op::Affine { scale, shift } = node.op else { return builder.push_node(node) };
+    if let (&[x], true) = (&node.inputs[..], is_identity(&scale, &shift)) {
+        return Ok(x);
+    }
     let channels = scale.len();
     let input = match node.shape[..] {
         [_, h, w] => [h, w],

@@ -53,7 +53,6 @@ fn does_nothing(builder: &Builder, node: &Node<Op>, x: NodeId) -> bool {
     match &node.op {
         Op::Reshape | Op::Slice { .. } | Op::Pad { .. } | Op::Concat => same_shape,
         Op::Clip { lo, hi } => (*lo, *hi) == (f32::NEG_INFINITY, f32::INFINITY),
-        Op::Affine { scale, shift } => scale.iter().all(|&s| s == 1.0) && shift.iter().all(|&t| t == 0.0),
         Op::Transpose { perm } => perm.iter().copied().eq(0..perm.len()),
         Op::AvgPool { window, .. } | Op::MaxPool(window) => window.kernel == [1, 1] && same_shape,
         _ => false,

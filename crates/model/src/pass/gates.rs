@@ -4,7 +4,7 @@
 //!   into the layer in front, and the clip becomes the last operation;
 //! * `x clamp(x / 6 + 1/2, 0, 1)` is a hard swish of `x`, and `x clamp(x + 3, 0, 6)` is six of them.
 
-use super::{PassError, rewrite, source};
+use super::{PassError, fuse, rewrite, source};
 use crate::float::{Builder, Graph, GraphError, Op};
 use crate::graph::{Node, NodeId};
 
@@ -14,7 +14,8 @@ use crate::graph::{Node, NodeId};
 /// A graph that is not well-formed.
 pub fn run(graph: Graph) -> Result<Graph, PassError> {
     let graph = rewrite(graph, |builder, node, readers| clip_last(builder, node, readers == 1))?;
-    rewrite(graph, |builder, node, _| swish(builder, node))
+    let graph = rewrite(fuse::without_dead_nodes(graph), |builder, node, _| swish(builder, node))?;
+    Ok(fuse::without_dead_nodes(graph))
 }
 
 fn clip_last(builder: &mut Builder, node: Node<Op>, only_reader: bool) -> Result<NodeId, GraphError> {

@@ -228,8 +228,9 @@ impl<'a> Lowering<'a> {
         }
         let x = match self.pieces[x].class {
             Class::Wide | Class::Products => self.narrow(x),
-            // Their few values are cheap to rescale, and the accumulator would be wide.
-            Class::Sums if self.places(x) > MAX_PLACES => self.narrow(x),
+            // Their few values are cheap to rescale, and the accumulator would be wide: too wide for large windows, and
+            // with it the rings of all that is read beside them.
+            Class::Sums if self.places(x) > MAX_PLACES || self.is_beside_others(x) => self.narrow(x),
             _ => x,
         };
         Ok(self.push(id, kind, vec![x], Class::Wide, false))
@@ -245,6 +246,16 @@ impl<'a> Lowering<'a> {
                 Some(&x),
             ) => self.places(x),
             _ => 1,
+        }
+    }
+
+    /// Whether a window sum is of a value that others read too.
+    fn is_beside_others(&self, x: usize) -> bool {
+        let node = &self.pieces[x].node;
+        match (&node.op, node.inputs.first()) {
+            (Kind::SumPool(_), Some(&x)) => self.readers[self.pieces[x].source] > 1,
+            (_, Some(&x)) if self.pieces[x].class == Class::Sums => self.is_beside_others(x),
+            _ => false,
         }
     }
 

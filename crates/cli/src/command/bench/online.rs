@@ -12,7 +12,7 @@ use super::party::Conditions;
 use crate::failure::Failure;
 use crate::table;
 
-/// Runs and prints; the median of each layer.
+/// Runs and prints; the least of each layer and way.
 pub(crate) fn run(model: Model, conditions: &Conditions) -> Result<(), Failure> {
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(conditions.threads.max(1))

@@ -98,7 +98,7 @@ pub(crate) fn compare(public: &Public, plan: &PlanFlags, flags: &SiteFlags) -> C
     let options = plan.options(None);
     let site = flags.site(&options);
     let (mut presets, mut digests, mut refused) = (Vec::new(), Vec::new(), Vec::new());
-    for engine in Engine::ON_SHARES {
+    for &engine in Engine::ON_SHARES {
         match site.preset(public, &Options { engine, ..options }) {
             Ok((preset, plan)) => {
                 presets.push(preset);
