@@ -111,6 +111,7 @@ pub(crate) fn set_up(plan: &Plan, linear: &LinearPlan, resumed: bool) -> Script 
     let mut script = Script::new(directions, [0; 2]);
     match plan.encrypted() {
         Some(encrypted) => crate::session::predict_keys(encrypted, &mut script),
+        None if resumed => {}
         None => script.up_frames(plan.key_bytes(linear)),
     }
     if directions.any() && plan.encrypted().is_none() {

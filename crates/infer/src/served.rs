@@ -13,7 +13,7 @@ use crate::cipher::{Keyring, Service};
 use crate::clear::{self, Way};
 use crate::metrics::Metrics;
 use crate::plan::{LinearLayer, NotOffered, Offer, Options, Plan, PlanError, Wishes};
-use crate::protocol::linear_he;
+use crate::protocol::linear_he::{self, Keys};
 
 /// One model, ready to serve under one plan.
 pub struct Served {
@@ -189,6 +189,7 @@ pub struct Catalogue {
     keyring: Keyring,
     models: BTreeMap<String, Plans>,
     metrics: Metrics,
+    keys: Keys,
 }
 
 /// A model under several plans. There are at most as many as the offer has combinations.
@@ -237,6 +238,11 @@ impl Catalogue {
     #[must_use]
     pub fn keyring(&self) -> &Keyring {
         &self.keyring
+    }
+
+    /// Of clients of earlier sessions.
+    pub(crate) fn keys(&self) -> &Keys {
+        &self.keys
     }
 
     /// What its clients can choose from.

@@ -43,7 +43,7 @@ mod keys;
 pub(crate) mod respond;
 
 use keys::ServerRing;
-pub(crate) use keys::{ClientKeys, ServerKeys};
+pub(crate) use keys::{ClientKeys, KeyName, Keys, ServerKeys};
 
 const SEED: Step = Step::new("linear.seed");
 const REQUESTS: Step = Step::new("linear.requests");
@@ -211,7 +211,7 @@ async fn send_responses(
 ) -> Result<(), ProtocolError> {
     let finish = |sum: Accumulator, output: usize, rng: &mut Prg| {
         let (positions, mask) = masked(layer, masks, output);
-        Ok(respond(sum, &keys.public, &positions, &mask, &layer.spec, rng)?)
+        Ok(respond(sum, keys.public(), &positions, &mask, &layer.spec, rng)?)
     };
     for mut blocks in respond::batches(&layer.packing, rng) {
         let responses = compute(|| {
@@ -242,7 +242,7 @@ async fn send_merged(
     let (layout, galois) = (layer.layout()?, keys.galois()?);
     let finish = |sum: Accumulator, output: usize, rng: &mut Prg| {
         let (positions, mask) = masked(layer, masks, output);
-        Ok(Masked::new(sum, &keys.public, &positions, &mask, &layer.spec, rng)?)
+        Ok(Masked::new(sum, keys.public(), &positions, &mask, &layer.spec, rng)?)
     };
     let mut waiting: VecDeque<Masked> = VecDeque::new();
     let (mut sent, mut computed) = (0, 0);

@@ -11,8 +11,8 @@ use zeroize::Zeroizing;
 
 use super::encrypted::{self, Asking};
 use super::hello::{
-    AGREE, AGREED, COMMAND, Command, GO, HELLO, Hello, MAX_PUBLIC, NAME_LEN, READY, STATS, VERSION, WELCOME,
-    WELCOME_HEAD,
+    AGREE, AGREED, AGREED_LEN, COMMAND, Command, GO, HELLO, Hello, MAX_PUBLIC, NAME_LEN, READY, STATS,
+    VERSION, WELCOME, WELCOME_HEAD,
 };
 use super::resumption::{self, Kept, Live, Offered};
 use super::{batched, hex, refuse_unprepared, session_id};
@@ -23,7 +23,7 @@ use crate::exec;
 use crate::exec::material::ClientMaterial;
 use crate::exec::transfers::Transfers;
 use crate::plan::{MAX_BULK, Options, Plan, Wishes};
-use crate::protocol::linear_he::ClientKeys;
+use crate::protocol::linear_he::{ClientKeys, KeyName};
 use crate::report::{Footprint, Output, Report};
 use crate::schedule::{self, Priority};
 use crate::served::CatalogueError;
@@ -76,6 +76,10 @@ pub struct Inference {
     pub report: Report,
 }
 
+/// What a handshake leaves: the plan, where its pre-computes are stored, the session's name, what is asked under encryption,
+/// what there is of an earlier session.
+type Agreed = (Arc<Plan>, Lot, [u8; 32], Option<Asking>, Option<Kept>, ClientKeys);
+
 impl Session {
     /// Says hello, derives the plan from what the server answers, and agrees on it. If `store` or the server's store
     /// turns out to have gone back in time, `store` holds no pre-computes with this server afterwards.
@@ -91,8 +95,8 @@ impl Session {
     ) -> Result<Self, ProtocolError> {
         let mut rng = Prg::from_generator(rng);
         match Self::agree(&mut channel, request, store, &mut rng).await {
-            Ok((plan, lot, id, asking, kept)) => {
-                let (keys, transfers, priority) = (ClientKeys::default(), None, Priority::Foreground);
+            Ok((plan, lot, id, asking, kept, keys)) => {
+                let (transfers, priority) = (None, Priority::Foreground);
                 Ok(Self { channel, plan, lot, id, rng, asking, keys, kept, transfers, priority, over: false })
             }
             Err(error) => {
@@ -107,7 +111,7 @@ impl Session {
         request: &Request,
         store: &dyn Store,
         rng: &mut Prg,
-    ) -> Result<(Arc<Plan>, Lot, [u8; 32], Option<Asking>, Option<Kept>), ProtocolError> {
+    ) -> Result<Agreed, ProtocolError> {
         let Request { model, pinned, wishes, identity } = request.clone();
         if model.len() > NAME_LEN {
             // No server can have it.
@@ -149,30 +153,37 @@ impl Session {
         let id = session_id(&nonce, server_nonce, plan.digest());
         let kept = [u8::from(store.witness(server, epoch)?)];
         let count = store.advance(server)?.to_le_bytes();
-        channel.send_bytes(AGREE, &[&nonce[..], plan.digest(), &count, &kept].concat()).await?;
+        let (mut transfers, mut keys) = Kept::take(store, &resumption::lot(&plan, server), &plan)?;
+        let agreement = [&nonce[..], plan.digest(), &count, &kept, keys.name()].concat();
+        channel.send_bytes(AGREE, &agreement).await?;
         let encrypted = plan.encrypted();
         let identity = encrypted.map(|_| identity.unwrap_or_else(|| Arc::new(Identity::random(rng))));
         if let Some(identity) = &identity {
             encrypted::introduce(channel, identity).await?;
         }
         channel.flush().await?;
-        match channel.recv_bytes(AGREED, 1).await?[..] {
-            [0] => drop(store.burn(server)?),
-            [1] => {}
-            _ => {
-                let reason = "neither kept nor burned";
-                return Err(
-                    ChannelError::Peer(PeerMisbehaved::Invalid { what: AGREED.name(), reason }).into()
-                );
+        let [kept, known] = channel.recv_bytes(AGREED, AGREED_LEN).await?[..] else {
+            return Err(misbehaved("neither kept nor burned"));
+        };
+        match (kept, known) {
+            (0, _) => {
+                store.burn(server)?;
+                transfers = None;
             }
+            (1, _) => {}
+            _ => return Err(misbehaved("neither kept nor burned")),
+        }
+        match known {
+            0 => keys = ClientKeys::default(),
+            1 if *keys.name() != KeyName::default() => {}
+            _ => return Err(misbehaved("keys that nobody has sent")),
         }
         let asking = match encrypted.zip(identity) {
             Some((encrypted, identity)) => Some(Asking::begin(channel, encrypted, identity, id, rng).await?),
             None => None,
         };
         let lot = Lot { plan: *plan.digest(), peer: server };
-        let kept = Kept::take(store, &resumption::lot(&plan, server))?;
-        Ok((Arc::new(plan), lot, id, asking, kept))
+        Ok((Arc::new(plan), lot, id, asking, transfers, keys))
     }
 
     /// The plan both sides agreed on.
@@ -336,7 +347,7 @@ impl Session {
         let last = if self.transfers.is_some() { Command::Keep } else { Command::Bye };
         self.say(&last).await?;
         let kept = self.kept.or_else(|| self.transfers.and_then(Live::suspend));
-        kept.filter(|_| !self.over).map_or(Ok(()), |kept| kept.keep(store, &lot))
+        kept.filter(|_| !self.over).map_or(Ok(()), |kept| kept.keep_with(&self.keys, store, &lot))
     }
 
     /// The last word, unless the session is over.
@@ -475,6 +486,10 @@ impl Session {
         report.output = Output::of(graph, &values);
         Ok(Inference { values, report })
     }
+}
+
+fn misbehaved(reason: &'static str) -> ProtocolError {
+    ChannelError::Peer(PeerMisbehaved::Invalid { what: AGREED.name(), reason }).into()
 }
 
 impl Prepared {

@@ -31,8 +31,12 @@ pub(crate) const NAME_LEN: usize = 64;
 /// Bytes of the welcome before the public half of the model: version, nonce, the store's name and count, options.
 pub(crate) const WELCOME_HEAD: usize = 2 + 32 + 16 + 8 + Options::WIRE_LEN;
 
-/// Bytes of the client's agreement: nonce, digest, the store's count, and whether it still has what the two prepared.
-pub(crate) const AGREE_LEN: usize = 32 + 32 + 8 + 1;
+/// Bytes of the client's agreement: nonce, digest, the store's count, whether it still has what the two prepared, and the
+/// name of the keys that it has sent earlier.
+pub(crate) const AGREE_LEN: usize = 32 + 32 + 8 + 1 + 32;
+
+/// Bytes of the server's: whether it still has what the two prepared, and whether it has those keys.
+pub(crate) const AGREED_LEN: usize = 2;
 
 /// Largest public half of a model that a client accepts.
 pub(crate) const MAX_PUBLIC: usize = 16 << 20;

@@ -25,8 +25,14 @@
 //! bits of a secret that lives as long as the state; a wrong guess ends the session and with it the state, so that the
 //! chance of `t` right guesses is `2^-t` over all sessions together.
 //!
+//! **Keys.** With its state a client keeps the seeds of its keys for encryption; the server keeps what it has received in
+//! memory. They are no material of one use: the handshake says by name whether the server still has them.
+//!
 //! Cost: [`OFFER_LEN`] and [`ANSWER_LEN`] bytes.
 
+use std::sync::Arc;
+
+use phineus_he::Params;
 use phineus_kernel::prg::Prg;
 use phineus_kernel::wire::PeerMisbehaved;
 use phineus_net::{Channel, ChannelError, Client, Role, Server, Step};
@@ -36,6 +42,7 @@ use zeroize::Zeroizing;
 use crate::ProtocolError;
 use crate::exec::transfers::Transfers;
 use crate::plan::{Directions, Plan};
+use crate::protocol::linear_he::ClientKeys;
 use crate::store::{Lot, PoolId, PrepId, Store};
 
 const OFFER: Step = Step::new("transfers.offer");
@@ -99,31 +106,51 @@ impl Chain {
 impl Kept {
     const FORMAT: u8 = 1;
 
-    fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
-        let mut out = Zeroizing::new(Vec::with_capacity(1 + 8 + 32 + self.state.len()));
+    fn to_bytes(&self, keys: &ClientKeys) -> Zeroizing<Vec<u8>> {
+        let mut seeds = Zeroizing::new(Vec::with_capacity(ClientKeys::MOST));
+        keys.append_to(&mut seeds);
+        let mut out = Zeroizing::new(Vec::with_capacity(1 + 8 + 32 + seeds.len() + self.state.len()));
         out.push(Self::FORMAT);
         out.extend(self.chain.epoch.to_le_bytes());
         out.extend_from_slice(&*self.chain.token);
+        out.extend_from_slice(&seeds);
         out.extend_from_slice(&self.state);
         out
     }
 
-    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+    fn from_bytes(bytes: &[u8], rings: &[Arc<Params>]) -> Option<(Self, ClientKeys)> {
         let (format, rest) = bytes.split_first()?;
         let (epoch, rest) = rest.split_first_chunk()?;
-        let (token, state) = rest.split_first_chunk::<32>()?;
+        let (token, rest) = rest.split_first_chunk::<32>()?;
+        let (keys, state) = ClientKeys::read(rest, rings)?;
         let chain = Chain { token: Zeroizing::new(*token), epoch: u64::from_le_bytes(*epoch) };
-        (*format == Self::FORMAT).then(|| Self { chain, state: Zeroizing::new(state.to_vec()) })
+        let kept = Self { chain, state: Zeroizing::new(state.to_vec()) };
+        (*format == Self::FORMAT).then_some((kept, keys))
     }
 
-    /// The latest state in a store, which no longer holds it then.
-    pub(super) fn take(store: &dyn Store, lot: &Lot) -> Result<Option<Self>, ProtocolError> {
-        Ok(store.resume(lot, None)?.and_then(|(_, bytes)| Self::from_bytes(&bytes)))
+    /// The latest state in a client's store, which no longer holds it then, and the keys that came with it.
+    pub(super) fn take(
+        store: &dyn Store,
+        lot: &Lot,
+        plan: &Plan,
+    ) -> Result<(Option<Self>, ClientKeys), ProtocolError> {
+        let found = store.resume(lot, None)?.and_then(|(_, bytes)| Self::from_bytes(&bytes, plan.rings()));
+        Ok(found.map_or_else(Default::default, |(kept, keys)| (Some(kept), keys)))
     }
 
-    /// Puts it into a store.
+    /// Puts it into a client's store, with the keys that the server has.
+    pub(super) fn keep_with(
+        &self,
+        keys: &ClientKeys,
+        store: &dyn Store,
+        lot: &Lot,
+    ) -> Result<(), ProtocolError> {
+        Ok(store.keep(lot, self.chain.name(), &self.to_bytes(keys))?)
+    }
+
+    /// Puts it into a server's store.
     pub(super) fn keep(&self, store: &dyn Store, lot: &Lot) -> Result<(), ProtocolError> {
-        Ok(store.keep(lot, self.chain.name(), &self.to_bytes())?)
+        self.keep_with(&ClientKeys::default(), store, lot)
     }
 
     fn resume<R: Role>(&self, directions: &Directions, session: &[u8; 32]) -> Option<Transfers<R>> {
@@ -240,7 +267,7 @@ impl Offer {
     ) -> Result<Option<Live<Server>>, ProtocolError> {
         let Some(name) = self.name else { return Ok(None) };
         let Some((_, bytes)) = store.resume(lot, Some(name))? else { return Ok(None) };
-        let Some(kept) = Kept::from_bytes(&bytes) else { return Ok(None) };
+        let Some((kept, _)) = Kept::from_bytes(&bytes, &[]) else { return Ok(None) };
         let Some(transfers) = kept.resume(directions, session) else { return Ok(None) };
         if kept.chain.proof::<Client>(session, &transfers.mark()) != self.proof {
             kept.keep(store, lot)?;
@@ -270,5 +297,109 @@ impl Offer {
         let transfers = Transfers::<Server>::set_up(channel, session, directions, rng).await?;
         let chain = Chain::begin(&transfers, session, &self.fresh, &fresh);
         Ok(Live { transfers, chain })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use phineus_mpc::ot::engine::Engine;
+    use phineus_net::mem;
+
+    use super::*;
+
+    const DOWN: Directions = Directions { down: Some(Engine::SoftSpoken), up: None };
+    const SESSION: [u8; 32] = [4; 32];
+
+    async fn offered(message: &[u8]) -> Result<Offer, ProtocolError> {
+        let (mut client, mut server) = mem::pair();
+        client.send_bytes(OFFER, message).await.unwrap();
+        client.flush().await.unwrap();
+        receive(&mut server).await
+    }
+
+    #[tokio::test]
+    async fn offers_have_one_encoding() {
+        let mut none = [0; OFFER_LEN];
+        none[49..].fill(7);
+        assert!(offered(&none).await.unwrap().name.is_none());
+        let mut some = none;
+        some[..49].fill(1);
+        assert_eq!(offered(&some).await.unwrap().name, Some(PrepId::from_bytes([1; 16])));
+        for (place, value) in [(0, 2), (0, 255), (1, 1), (48, 1)] {
+            let mut bad = none;
+            bad[place] = value;
+            assert!(offered(&bad).await.is_err(), "{place}");
+        }
+        assert!(offered(&none[1..]).await.is_err());
+        assert!(offered(&[&none[..], &[0]].concat()).await.is_err());
+    }
+
+    /// Both ends of fresh transfers.
+    async fn ends() -> (Live<Client>, Live<Server>) {
+        let (mut near, mut far) = mem::pair();
+        let (near_rng, far_rng) = (&mut Prg::new([1; 16]), &mut Prg::new([2; 16]));
+        let offered = offer(&mut near, None, &SESSION, &DOWN, near_rng).await.unwrap();
+        near.flush().await.unwrap();
+        let received = receive(&mut far).await.unwrap();
+        let store = crate::store::MemoryStore::new(Default::default(), &mut Prg::new([3; 16]));
+        let lot = Lot { plan: DOWN.digest(), peer: PoolId::from_bytes([5; 16]) };
+        let (client, server) = tokio::join!(
+            settle(&mut near, offered, &SESSION, &DOWN, near_rng),
+            received.answer(&mut far, (&store, &lot), &SESSION, &DOWN, far_rng)
+        );
+        (client.unwrap(), server.unwrap())
+    }
+
+    #[tokio::test]
+    async fn answers_that_are_no_answers_end_the_session() {
+        let later = [6; 32];
+        for offers in [false, true] {
+            let (client, server) = ends().await;
+            let (client, server) = (client.suspend().unwrap(), server.suspend().unwrap());
+            let transfers = server.resume::<Server>(&DOWN, &later).unwrap();
+            let right = *server.chain.proof::<Server>(&later, &transfers.mark()).as_bytes();
+            let mirrored = *server.chain.proof::<Client>(&later, &transfers.mark()).as_bytes();
+            let mut answers = vec![
+                [&[2][..], &right].concat(),
+                [&[1][..], &mirrored].concat(),
+                [&[1][..], &[0; 32]].concat(),
+                vec![1; 3],
+            ];
+            if !offers {
+                answers.push([&[1][..], &right].concat());
+            }
+            let bytes = client.to_bytes(&ClientKeys::default());
+            for answer in answers {
+                let (mut near, mut far) = mem::pair();
+                let kept = Kept::from_bytes(&bytes, &[]).unwrap().0;
+                let rng = &mut Prg::new([1; 16]);
+                let kept = Some(kept).filter(|_| offers);
+                let offered = offer(&mut near, kept, &later, &DOWN, rng).await.unwrap();
+                far.send_bytes(ANSWER, &answer).await.unwrap();
+                far.flush().await.unwrap();
+                let settled = settle(&mut near, offered, &later, &DOWN, rng).await;
+                assert!(settled.is_err(), "{answer:?}");
+            }
+            // In another session, with another epoch, the right answer is another one.
+            let other = server.resume::<Server>(&DOWN, &SESSION).unwrap();
+            assert_ne!(right, *server.chain.proof::<Server>(&SESSION, &other.mark()).as_bytes());
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_kept_comes_back_and_nothing_else_does() {
+        let (client, server) = ends().await;
+        for kept in [client.suspend().unwrap(), server.suspend().unwrap()] {
+            let bytes = kept.to_bytes(&ClientKeys::default());
+            let again = Kept::from_bytes(&bytes, &[]).unwrap().0;
+            assert_eq!(again.to_bytes(&ClientKeys::default()), bytes);
+            assert_eq!((again.chain.epoch, again.chain.name()), (1, kept.chain.name()));
+            for len in [0, 1, 9, 40, 41, 73] {
+                assert!(Kept::from_bytes(&bytes[..len], &[]).is_none(), "{len}");
+            }
+            let short = Kept::from_bytes(&bytes[..bytes.len() - 1], &[]).unwrap().0;
+            assert!(short.resume::<Client>(&DOWN, &SESSION).is_none());
+            assert!(short.resume::<Server>(&DOWN, &SESSION).is_none());
+        }
     }
 }

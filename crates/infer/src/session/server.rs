@@ -85,16 +85,17 @@ async fn converse(
     rng: &mut Prg,
     summary: &mut Summary,
 ) -> Result<(), ProtocolError> {
-    let (served, lot, session) = agree(channel, catalogue, store, rng).await?;
+    let (served, lot, session, mut keys) = agree(channel, catalogue, store, rng).await?;
     let plan = served.plan();
     let states = resumption::lot(plan, lot.peer);
-    let mut keys = ServerKeys::default();
+    let known = *keys.name();
     let mut live: Option<Live<Server>> = None;
     let mut answering = Answering::begin(channel, catalogue.keyring(), &served, session).await?;
     loop {
         match channel.recv::<Command>(COMMAND, &()).await? {
             Command::Bye => return Ok(()),
             Command::Keep => {
+                catalogue.keys().put(keys, &known);
                 let kept = live.and_then(Live::suspend);
                 return kept.map_or(Ok(()), |kept| kept.keep(store, &states));
             }
@@ -178,7 +179,7 @@ async fn agree(
     catalogue: &Catalogue,
     store: &dyn Store,
     rng: &mut Prg,
-) -> Result<(Arc<Served>, Lot, [u8; 32]), ProtocolError> {
+) -> Result<(Arc<Served>, Lot, [u8; 32], ServerKeys), ProtocolError> {
     // Whoever connects and stays silent must not keep others waiting for long.
     let patience = channel.deadline();
     channel.set_deadline(patience.min(HELLO_DEADLINE));
@@ -206,14 +207,18 @@ async fn agree(
         return Err(ProtocolError::PlanDiffers { ours: plan.digest_hex(), theirs: hex(digest) });
     }
     let id = session_id(client_nonce.try_into().unwrap_or(&[0; 32]), &nonce, plan.digest());
-    let (epoch, has) = epoch.split_at(8);
+    let (epoch, rest) = epoch.split_at(8);
+    let (has, name) = rest.split_at(1);
     let epoch = u64::from_le_bytes(epoch.try_into().unwrap_or_default());
     let kept = store.witness(hello.pool, epoch)?;
     if has != [1] {
         store.burn(hello.pool)?;
     }
-    channel.send_bytes(AGREED, &[u8::from(kept)]).await?;
+    // Both sides forget everything, or neither does.
+    let known =
+        if kept && has == [1] { name.try_into().ok().and_then(|n| catalogue.keys().get(n)) } else { None };
+    channel.send_bytes(AGREED, &[u8::from(kept), u8::from(known.is_some())]).await?;
     channel.flush().await?;
     let lot = Lot { plan: *plan.digest(), peer: hello.pool };
-    Ok((served, lot, id))
+    Ok((served, lot, id, known.unwrap_or_default()))
 }

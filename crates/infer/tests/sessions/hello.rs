@@ -24,8 +24,8 @@ async fn welcome_with(mut channel: Channel<Server>, welcome: Vec<u8>) -> Result<
     channel.recv_bytes(HELLO, HELLO_LEN).await?;
     channel.send_bytes(WELCOME, &welcome).await?;
     channel.flush().await?;
-    let agreed = channel.recv_bytes(AGREE, 73).await?;
-    channel.send_bytes(AGREED, &[1]).await?;
+    let agreed = channel.recv_bytes(AGREE, 105).await?;
+    channel.send_bytes(AGREED, &[1, 0]).await?;
     channel.flush().await?;
     Ok(agreed[32..64].to_vec())
 }
@@ -130,7 +130,7 @@ async fn a_pinned_plan_is_the_only_one_that_either_side_accepts() {
     pad(&mut hello);
     client.send_bytes(HELLO, &hello).await.unwrap();
     client.recv_bounded(WELCOME, 1 << 20).await.unwrap();
-    client.send_bytes(AGREE, &[9; 73]).await.unwrap();
+    client.send_bytes(AGREE, &[9; 105]).await.unwrap();
     client.flush().await.unwrap();
     let error = serving.await.unwrap().unwrap_err();
     assert!(
@@ -292,7 +292,7 @@ async fn another_plan_of_a_bulk_is_refused() {
     pad(&mut hello);
     client.send_bytes(HELLO, &hello).await.unwrap();
     client.recv_bounded(WELCOME, 1 << 20).await.unwrap();
-    client.send_bytes(AGREE, &[&[9; 32][..], host.plan().digest(), &[1; 9]].concat()).await.unwrap();
+    client.send_bytes(AGREE, &[&[9; 32][..], host.plan().digest(), &[1; 9 + 32]].concat()).await.unwrap();
     let command = [&[1, 3, 0, 0, 0][..], &[4; 32]].concat();
     client.send_bytes(Step::new("session.command"), &command).await.unwrap();
     client.flush().await.unwrap();

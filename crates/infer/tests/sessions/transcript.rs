@@ -16,15 +16,15 @@ use crate::party::{Host, input};
 
 /// Engine, rounding, transfers, and the first bytes of the digests of what went up and down.
 const KNOWN: &[(Engine, Rounding, Transfers, &str)] = &[
-    (Engine::Delphi, Rounding::Exact, Transfers::SoftSpoken, "432ded725c32d344 4245e625dfa10057"),
-    (Engine::Delphi, Rounding::Exact, Transfers::Silent, "a48fbab603c89633 e6365fb5968740f7"),
-    (Engine::ClientGarbler, Rounding::Exact, Transfers::SoftSpoken, "15035b0845daed38 ccc64dfd4a012dba"),
-    (Engine::ClientGarbler, Rounding::Exact, Transfers::Silent, "17b5791d3a993532 6a0ab49bfd0fba59"),
-    (Engine::Ot, Rounding::Exact, Transfers::SoftSpoken, "6523c906499de998 498da3ca95f93ec8"),
-    (Engine::Ot, Rounding::Exact, Transfers::Silent, "8db1f82309a098f5 ce3e5a3c6eac7d9b"),
-    (Engine::Ot, Rounding::Stochastic, Transfers::SoftSpoken, "47048b37b153d8e9 e7c1482dc6996b62"),
-    (Engine::Ot, Rounding::Stochastic, Transfers::Silent, "488c54549789ee7d fedf01bcb4c638d0"),
-    (Engine::Auto, Rounding::Exact, Transfers::Auto, "d1b926bae1194e2b 2b4a25e18c314885"),
+    (Engine::Delphi, Rounding::Exact, Transfers::SoftSpoken, "a313958ec058f458 41bb7715301cb362"),
+    (Engine::Delphi, Rounding::Exact, Transfers::Silent, "773a97bf4e17c814 a9f131a033257eb8"),
+    (Engine::ClientGarbler, Rounding::Exact, Transfers::SoftSpoken, "e7c1a199ca25a06d 59e2bc3c0f123fe9"),
+    (Engine::ClientGarbler, Rounding::Exact, Transfers::Silent, "7a63812fb6bcc7f1 41b1ad18dca4c773"),
+    (Engine::Ot, Rounding::Exact, Transfers::SoftSpoken, "ec134e90877539c5 014495714de1ac9a"),
+    (Engine::Ot, Rounding::Exact, Transfers::Silent, "126120088b39350e 7e8dc49bfbd02aef"),
+    (Engine::Ot, Rounding::Stochastic, Transfers::SoftSpoken, "b8cf9ad7ef9026a4 4248f5a298868ad0"),
+    (Engine::Ot, Rounding::Stochastic, Transfers::Silent, "474e2f3f7080e255 1f11b77ce4eea38f"),
+    (Engine::Auto, Rounding::Exact, Transfers::Auto, "f2f76049a98dc026 3518eae1bdc5c79c"),
 ];
 
 /// Passes frames on until an end closes; the digest of all but the server's own times.
