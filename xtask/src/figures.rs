@@ -13,10 +13,18 @@ use crate::{Outcome, cargo};
 /// # Errors
 /// The command that failed, or printed something else.
 pub(crate) fn phineus(arguments: &[&str]) -> Result<Value, String> {
+    let text = printed(arguments)?;
+    serde_json::from_str(&text).map_err(|e| format!("phineus {}: {e}", arguments.join(" ")))
+}
+
+/// What the release build of `phineus` prints.
+///
+/// # Errors
+/// The command that failed.
+pub(crate) fn printed(arguments: &[&str]) -> Result<String, String> {
     let mut all = vec!["run", "--release", "--quiet", "--"];
     all.extend(arguments);
-    let text = output("cargo", &all)?;
-    serde_json::from_str(&text).map_err(|e| format!("phineus {}: {e}", arguments.join(" ")))
+    output("cargo", &all)
 }
 
 /// Machine, commit and day of a measurement by `cargo xtask TASK`.

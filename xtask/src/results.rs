@@ -1,19 +1,27 @@
 //! `cargo xtask results`: measures networks with `phineus bench` and rewrites the table between the markers of
 //! README.md, with the raw reports beside it in `bench/results/networks.json`.
 
-use serde_json::{Value, json};
 use std::fmt::Write as _;
+use std::path::PathBuf;
 
-use crate::Outcome;
+use serde_json::{Value, json};
+
 use crate::figures::{self, megabytes, number};
+use crate::{Outcome, cargo};
 
-/// Rows of the table: a zoo network, the engine of its activations, and the imitated link, if any.
+/// Rows of the table: a zoo network, or a file beside the repository, which is left out where it is absent; the engine of
+/// its activations; and the imitated link, if any.
 const ROWS: &[(&str, &str, Option<&str>)] = &[
     ("lola-mnist-relu", "delphi", None),
     ("lola-mnist-relu", "ot", None),
     ("minionn-cifar10", "delphi", None),
     ("minionn-cifar10", "client-garbler", None),
     ("minionn-cifar10", "ot", None),
+    // Delphi's networks: so many of the seven activations are polynomials.
+    ("shared/models/delphi_minionn_3_approx.onnx", "ot", None),
+    ("shared/models/delphi_minionn_5_approx.onnx", "ot", None),
+    ("shared/models/delphi_minionn_6_approx.onnx", "ot", None),
+    ("shared/models/delphi_minionn_7_approx.onnx", "ot", None),
     ("resnet20-cifar10", "ot", None),
     ("resnet32-cifar100", "delphi", None),
     ("resnet32-cifar100", "client-garbler", None),
@@ -22,15 +30,30 @@ const ROWS: &[(&str, &str, Option<&str>)] = &[
     ("resnet32-cifar100", "ot", Some("wan")),
     ("vgg16-cifar100", "ot", None),
     ("resnet18-cifar100", "ot", None),
+    ("resnet32-tiny", "ot", None),
+    ("vgg16-tiny", "ot", None),
     ("resnet18-tiny", "ot", None),
 ];
+/// What the networks of files are calibrated on and asked about.
+const IMAGES: &str = "shared/data/cifar10-jpeg";
+/// Share of their values that must not saturate: polynomials stretch the few largest ones.
+const QUANTILE: &str = "0.995";
+/// Images of the accuracy in the clear.
+const LIMIT: &str = "2000";
 /// Inferences per network; the report is that of the median.
 const COUNT: &str = "3";
 const START: &str = "<!-- results: cargo xtask results -->\n";
 const END: &str = "<!-- end of results -->\n";
 
 pub(crate) fn run() -> Outcome {
-    let reports = ROWS.iter().map(measure).collect::<Result<Vec<Value>, String>>()?;
+    let there = ROWS.iter().filter(|(network, ..)| {
+        let there = !is_file(network) || beside(network).exists();
+        if !there {
+            eprintln!("left out: {network} is absent");
+        }
+        there
+    });
+    let reports = there.map(measure).collect::<Result<Vec<Value>, String>>()?;
     let provenance = figures::provenance("results")?;
     let table = table(&reports, &provenance)?;
     figures::store("networks", &json!({ "provenance": provenance, "reports": reports }))?;
@@ -39,25 +62,59 @@ pub(crate) fn run() -> Outcome {
     Ok(())
 }
 
+fn is_file(network: &str) -> bool {
+    network.contains('/')
+}
+
+/// A path beside the repository.
+fn beside(path: &str) -> PathBuf {
+    cargo::root().join("..").join(path)
+}
+
 fn measure(&(network, engine, link): &(&str, &str, Option<&str>)) -> Result<Value, String> {
+    let (file, images) = (beside(network), beside(IMAGES));
+    let (file, images) = (file.to_string_lossy(), images.to_string_lossy());
+    let name = if is_file(network) { &*file } else { network };
     let mut arguments =
-        vec!["bench", network, "--engine", engine, "--transfers", "auto", "--count", COUNT, "--json"];
+        vec!["bench", name, "--engine", engine, "--transfers", "auto", "--count", COUNT, "--json"];
     arguments.extend(link.iter().flat_map(|link| ["--link", *link]));
+    if is_file(network) {
+        arguments.extend(["--data", &*images, "--quantile", QUANTILE]);
+    }
     let mut report = figures::phineus(&arguments)?;
     report["engine"] = engine.into();
+    if is_file(network) {
+        report["accuracy"] = accuracy(name, &images)?.into();
+    }
     Ok(report)
+}
+
+/// Of the float network and of the integers in the clear, in percent.
+fn accuracy(network: &str, images: &str) -> Result<Vec<f64>, String> {
+    let compiled = std::env::temp_dir().join("phineus-results.phn");
+    let compiled = compiled.to_string_lossy();
+    let mut arguments = vec!["compile", network, "--calibrate", images, "--quantile", QUANTILE];
+    arguments.extend(["--accuracy", "--limit", LIMIT, "--output", &*compiled]);
+    percentages(&figures::printed(&arguments)?).ok_or_else(|| format!("{network}: no accuracy"))
+}
+
+/// Of the line `accuracy on N images: float F %, integers I %, ..`.
+fn percentages(text: &str) -> Option<Vec<f64>> {
+    let line = text.lines().find(|line| line.starts_with("accuracy"))?;
+    let after = |word: &str| line.split_once(word)?.1.trim_start().split_once(' ')?.0.parse().ok();
+    ["float", "integers"].into_iter().map(after).collect()
 }
 
 fn table(reports: &[Value], provenance: &Value) -> Result<String, String> {
     let mut text = String::from(
         "| network | engine | link | offline s | online s | offline MB | online MB | stored MB, client / server | memory MB, \
-         client / server | equals reference |\n|---|---|---|---|---|---|---|---|---|---|\n",
+         client / server | equals reference | accuracy, float / integers |\n|---|---|---|---|---|---|---|---|---|---|---|\n",
     );
     for report in reports {
         let word = |field: &str| report[field].as_str().unwrap_or_default();
         let row = writeln!(
             text,
-            "| {} | {} | {} | {:.3} | {:.4} | {:.1} | {:.2} | {:.1} / {:.1} | {:.0} / {:.0} | {} |",
+            "| {} | {} | {} | {:.3} | {:.4} | {:.1} | {:.2} | {:.1} / {:.1} | {:.0} / {:.0} | {} | {} |",
             word("model"),
             word("engine"),
             word("link"),
@@ -70,6 +127,10 @@ fn table(reports: &[Value], provenance: &Value) -> Result<String, String> {
             number(report, "/client/peak_rss_bytes")? / 1e6,
             number(report, "/server/peak_rss_bytes")? / 1e6,
             report["equals_reference"],
+            match report["accuracy"].as_array().map(Vec::as_slice) {
+                Some([float, integers]) => format!("{float} / {integers} %"),
+                _ => String::new(),
+            },
         );
         row.map_err(|e| e.to_string())?;
     }
@@ -78,7 +139,7 @@ fn table(reports: &[Value], provenance: &Value) -> Result<String, String> {
     let note = writeln!(
         text,
         "\nMedians of {COUNT} inferences, both processes on one machine ({}, {cores} cores), over loopback or an imitated link, {}; made by \
-         `cargo xtask results`.",
+         `cargo xtask results`. Accuracy in the clear, on {LIMIT} images of CIFAR-10 (JPEG copy).",
         field("processor"),
         field("date"),
     );
@@ -94,6 +155,7 @@ mod tests {
         let cost = json!({ "seconds": 0.5, "client_to_server_bytes": 1e6, "server_to_client_bytes": 2.5e6 });
         json!({
             "model": "net", "engine": "ot", "link": "loopback", "offline": cost, "online": cost, "equals_reference": true,
+            "accuracy": [80.5, 79],
             "client": { "peak_rss_bytes": 5e6, "stored_bytes": 4.5e6 },
             "server": { "peak_rss_bytes": 6e6, "stored_bytes": 1e6 },
         })
@@ -104,7 +166,7 @@ mod tests {
         let table = table(&[report()], &json!({ "processor": "x", "date": "d", "cores": 2 })).unwrap();
         assert!(
             table
-                .contains("| net | ot | loopback | 0.500 | 0.5000 | 3.5 | 3.50 | 4.5 / 1.0 | 5 / 6 | true |"),
+                .contains("| net | ot | loopback | 0.500 | 0.5000 | 3.5 | 3.50 | 4.5 / 1.0 | 5 / 6 | true | 80.5 / 79 % |"),
             "{table}"
         );
     }
@@ -112,5 +174,12 @@ mod tests {
     #[test]
     fn a_report_without_figures_is_an_error() {
         assert!(table(&[json!({ "model": "net" })], &json!({})).is_err());
+    }
+
+    #[test]
+    fn the_accuracy_is_read_from_what_compile_prints() {
+        let text = "a\naccuracy on 200 images: float 81.00 %, integers 83.50 %, same class 96.00 %\nb";
+        assert_eq!(percentages(text), Some(vec![81.0, 83.5]));
+        assert_eq!(percentages("float 1 %"), None);
     }
 }
