@@ -1,7 +1,8 @@
 //! Who may compute next in this process: requests first, then preparations that somebody waits for, then those for later.
 //!
-//! A session says what it is doing ([`run`]); whoever computes for it ([`compute`](crate::compute::compute)) gives way as
-//! long as anything more urgent is in flight. The unit is one computation of a half: a batch of polynomials or a chunk of
+//! A session says what it is doing ([`run`]); whoever computes for it ([`compute`](crate::compute::compute)) gives way: a
+//! preparation for later as long as anything more urgent is in flight, one that is waited for as long as there are requests
+//! for all cores. The unit is one computation of a half: a batch of polynomials or a chunk of
 //! a layer. Computations that have begun are finished, and nobody waits for longer than [`Priority::patience`] before each, so
 //! that a preparation makes progress under any load and its peer meets its deadlines.
 //!
@@ -26,6 +27,15 @@ pub enum Priority {
 }
 
 impl Priority {
+    /// Whether it gives way to what is in flight.
+    fn waits_for(self, [online, foreground, _]: &[usize; 3]) -> bool {
+        match self {
+            Self::Online => false,
+            Self::Foreground => *online >= rayon::current_num_threads(),
+            Self::Background => online + foreground > 0,
+        }
+    }
+
     /// How long it gives way before one computation.
     fn patience(self) -> Duration {
         match self {
@@ -103,7 +113,7 @@ impl Schedule {
     fn give_way(&self, priority: Priority) {
         let end = Instant::now() + priority.patience();
         let mut in_flight = self.lock();
-        while in_flight[..priority as usize].iter().any(|count| *count > 0) {
+        while priority.waits_for(&in_flight) {
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 break;
@@ -151,7 +161,8 @@ mod tests {
     #[test]
     fn patience_ends() {
         let schedule = Schedule::new();
-        let _request = schedule.claim(Priority::Online);
+        let claim = |_| schedule.claim(Priority::Online);
+        let _requests: Vec<_> = (0..rayon::current_num_threads()).map(claim).collect();
         let start = Instant::now();
         schedule.give_way(Priority::Foreground);
         assert!(start.elapsed() >= Priority::Foreground.patience());

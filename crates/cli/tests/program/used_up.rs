@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use phineus_infer::report::Report;
-use phineus_infer::store::{Limits, Pool, PrepId, Store as _};
+use phineus_infer::store::PrepId;
 use phineus_model::fixed::Model;
 use phineus_model::{phn, reference};
 
+use crate::pool::{files, ids};
 use crate::process::{Server, compile_digits, spawn, succeeds, within};
 
 #[test]
@@ -185,18 +186,6 @@ impl Life {
             assert_eq!(report.output.logits, self.expected[i % INPUTS], "inference {i}");
         }
     }
-}
-
-/// The pre-computes in a pool that no process has open.
-fn ids(pool: &Path) -> HashSet<PrepId> {
-    let pool = Pool::in_directory(pool, None, true, Limits::default(), &mut rand::rng()).unwrap();
-    let lots = pool.stock().unwrap();
-    lots.iter().flat_map(|stock| pool.list(&stock.lot).unwrap()).collect()
-}
-
-/// Files of records, of which one says that the ledger is complete.
-fn files(pool: &Path) -> usize {
-    std::fs::read_dir(pool.join("records")).map_or(0, |files| files.count().saturating_sub(1))
 }
 
 fn bytes(pool: &Path) -> u64 {
