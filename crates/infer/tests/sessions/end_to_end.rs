@@ -170,6 +170,23 @@ async fn a_dense_layer_alone_reveals_logits_or_one_index() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn scores_are_the_sigmoids_of_exact_logits() {
+    let model = nets::dense_only(3, Reveal::Scores);
+    let host = Host::of([model.clone()]);
+    let (mut session, server) = host.connect().await;
+    let (prepared, x) = (session.prepare().await.unwrap(), input(&model, 1));
+    let inference = session.infer(prepared, &x).await.unwrap();
+    assert_eq!(inference.values, reference::run(&model, &x).unwrap());
+    let output = inference.report.output;
+    assert_eq!(output.scores.len(), 3);
+    for (score, logit) in output.scores.iter().zip(&output.logits) {
+        assert!((score - 1.0 / (1.0 + (-logit).exp())).abs() < 1e-6);
+    }
+    session.close().await.unwrap();
+    server.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_widest_rings_are_exact() {
     for bits in [30, 31, 32] {
         in_memory(nets::widened(nets::tiny("tiny"), bits), 3).await;
