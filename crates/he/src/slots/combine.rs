@@ -2,7 +2,7 @@
 //!
 //! A number in all slots is a constant polynomial, which is itself by values too, so that a layer is a product of matrices
 //! of residues, `weights (outputs x inputs) residues (inputs x 2n)`, for each prime. Products are added up in words of 64
-//! bits and reduced once in 128; a tile of all ciphertexts stays in the cache while it meets all rows of weights.
+//! bits and reduced once in 128; a block of all ciphertexts stays in the cache while it meets all rows of weights.
 //!
 //! Inputs may come in parts: [`Sums`] take up what one ciphertext per output does, however many inputs there are.
 
@@ -30,6 +30,9 @@ impl Sums {
         self.level
     }
 }
+
+/// Tiles that are read of an input at once; a degree is a multiple of them.
+const BLOCK: usize = 16;
 
 #[derive(Clone, Copy, Default)]
 struct Bounds {
@@ -67,6 +70,9 @@ impl Evaluator {
             return Err(SlotsError::Count { what: "weights", expected, got: weights.len() });
         }
         let (scale, limbs) = (params.scale(sums.level)?, params.limbs(sums.level)?);
+        if inputs.is_empty() {
+            return Ok(());
+        }
         for x in inputs {
             super::evaluate::check_match((sums.level, scale), (x.level, x.scale))?;
         }
@@ -80,33 +86,40 @@ impl Evaluator {
             }
         });
         let rounded: Vec<i64> = rounded.collect::<Result<_, _>>()?;
-        // One tile of all inputs side by side: apart from each other they would fall on the same lines of the cache.
-        let mut tiles = vec![[0; TILE]; count];
+        // A block of all inputs tile by tile: inputs are read some lines at a time, and what a tile of one row meets lies
+        // side by side.
+        let mut tiles = vec![[0; TILE]; BLOCK * count];
         for limb in 0..limbs {
             let modulus = params.plans()[limb].modulus();
             let mut residues: Vec<u32> =
                 rounded.iter().map(|&w| modulus.to_montgomery(modulus.reduce_i64(w))).collect();
             residues.resize(sums.halves.len() * count, 0);
-            let starts = (0..params.slots()).step_by(TILE);
+            let starts = (0..params.slots()).step_by(BLOCK * TILE);
             for (half, start) in (0..2).flat_map(|half| starts.clone().map(move |start| (half, start))) {
-                for (tile, parts) in tiles.iter_mut().zip(&parts) {
-                    tile.copy_from_slice(&parts[half].limb(limb)[start..start + TILE]);
+                for (i, parts) in parts.iter().enumerate() {
+                    let (lines, _) = parts[half].limb(limb)[start..].as_chunks::<TILE>();
+                    for (place, line) in tiles.iter_mut().skip(i).step_by(count).zip(lines) {
+                        *place = *line;
+                    }
                 }
                 let (groups, _) = sums.halves.as_chunks_mut::<SUMS>();
                 for (group, weights) in groups.iter_mut().zip(residues.chunks_exact(SUMS * count)) {
                     let row = |o: usize| &weights[o * count..(o + 1) * count];
-                    let mut out = [[0; TILE]; SUMS];
-                    for (out, sum) in out.iter_mut().zip(group.iter()) {
-                        out.copy_from_slice(&sum[half].limb(limb)[start..start + TILE]);
-                    }
-                    add_weighted_sums(modulus, [row(0), row(1), row(2), row(3)], &tiles, &mut out);
-                    for (sum, out) in group.iter_mut().zip(&out) {
-                        sum[half].limb_mut(limb)[start..start + TILE].copy_from_slice(out);
+                    let rows = [row(0), row(1), row(2), row(3)];
+                    for (tile, at) in tiles.chunks_exact(count).zip((start..).step_by(TILE)) {
+                        let mut out = [[0; TILE]; SUMS];
+                        for (out, sum) in out.iter_mut().zip(group.iter()) {
+                            out.copy_from_slice(&sum[half].limb(limb)[at..at + TILE]);
+                        }
+                        add_weighted_sums(modulus, rows, tile, &mut out);
+                        for (sum, out) in group.iter_mut().zip(&out) {
+                            sum[half].limb_mut(limb)[at..at + TILE].copy_from_slice(out);
+                        }
                     }
                 }
             }
         }
-        for (bounds, weights) in sums.bounds.iter_mut().zip(weights.chunks_exact(count.max(1))) {
+        for (bounds, weights) in sums.bounds.iter_mut().zip(weights.chunks_exact(count)) {
             for (x, w) in inputs.iter().zip(weights) {
                 bounds.magnitude += w.abs() * x.magnitude;
                 // The weight is off by half a unit at most.

@@ -3,8 +3,9 @@
 //! Levels here are one above those of the scheme, since the last linear map takes place at its level 0: what it yields is
 //! not rescaled and can only be sent ([`Params::result_scale`]).
 //!
-//! Bounds that follow from the operations alone compound worst cases from operation to operation. They are replaced by
-//! those that are proven for the network as a whole ([`Bounds`], [`precision`](super::precision)) where these are better.
+//! Bounds that follow from the operations alone compound worst cases from operation to operation. They are capped by what
+//! the parameters leave room for ([`Bounds`]), so that overflow is found out by size. What is proven about the errors of a
+//! network as a whole stands in [`precision`](super::precision).
 
 use std::sync::Arc;
 

@@ -22,13 +22,13 @@
 //! **Sizes.** [`Precision::bound`] takes |y_i| from one input: a statement about that input. [`Precision::bounds`] takes the
 //! promise of the network's scaling for all inputs ([`PEAKS`](super::scheme::PEAKS)).
 
-use phineus_he::slots::SlotsError;
 use phineus_he::slots::noise::{TAIL, Variances};
+use phineus_he::slots::{Params, SlotsError};
 
 use super::batch;
 use super::cost::Steps;
 use super::encrypted::{Bounds, scheme_level};
-use super::map::Entries;
+use super::map::{Entries, Shape};
 use super::network::Network;
 use super::scheme::Scheme;
 
@@ -48,7 +48,10 @@ pub struct Precision {
 struct Noise {
     /// To every input.
     input: f64,
-    /// To every output, before the square.
+    /// Products that meet in an output, each of which brings the square of a slot times `rounding`.
+    terms: f64,
+    rounding: f64,
+    /// To every output besides, before the square.
     output: f64,
     /// To every square.
     square: f64,
@@ -70,8 +73,8 @@ impl Precision {
             let terms = copies * (steps.products as f64 / steps.outputs.max(1) as f64);
             let rotation = if steps.babies > 0 { at.rotation } else { 0.0 };
             let giants = copies * (steps.giants + 1) as f64 * at.product_rotation;
-            let rounding = terms * slots[level].powi(2) * at.encoding;
-            noise(params, level, rotation, rounding + giants)
+            let own = Noise { input: rotation, terms, rounding: at.encoding, output: giants, square: 0.0 };
+            own.behind(params, level)
         };
         Ok(Self {
             fresh: params.variances(scheme.requests().level)?.fresh,
@@ -91,7 +94,8 @@ impl Precision {
         let map = |(index, terms): (usize, usize)| {
             let level = depth - 2 * index;
             let at = params.variances(scheme_level(level)?)?;
-            noise(params, level, 0.0, terms as f64 * slots[level].powi(2) * at.number)
+            let (terms, rounding) = (terms as f64, at.number);
+            Noise { input: 0.0, terms, rounding, output: 0.0, square: 0.0 }.behind(params, level)
         };
         Ok(Self {
             fresh: params.variances(scheme_level(depth)?)?.fresh,
@@ -109,7 +113,7 @@ impl Precision {
     pub fn bound(&self, network: &Network, input: &[f64]) -> f64 {
         let trace = network.trace(input);
         let size = |map: usize, element: usize| trace[map][element].abs();
-        self.follow(network, &size).last().copied().unwrap_or_default()
+        self.follow(network, &size, Some(input)).last().copied().unwrap_or_default()
     }
 
     /// Bounds on slots and errors of every level for all inputs for which the values of the network keep to its scaling.
@@ -120,13 +124,18 @@ impl Precision {
     pub fn bounds(&self, network: &Network) -> Bounds {
         let depth = self.slots.len() - 1;
         let size = |map: usize, _: usize| self.slots[depth - 1 - 2 * map];
-        let mut errors = self.follow(network, &size);
+        let mut errors = self.follow(network, &size, None);
         errors.reverse();
         Bounds { slots: self.slots.clone(), errors }
     }
 
     /// Bounds on the errors of fresh ciphertexts and after every map and square in order, the last one with the reply.
-    fn follow(&self, network: &Network, size: &dyn Fn(usize, usize) -> f64) -> Vec<f64> {
+    fn follow(
+        &self,
+        network: &Network,
+        size: &dyn Fn(usize, usize) -> f64,
+        input: Option<&[f64]>,
+    ) -> Vec<f64> {
         let shapes = network.shapes();
         assert_eq!(shapes.len(), self.maps.len(), "number of maps");
         let mut variances = vec![self.fresh; shapes.first().map_or(0, |shape| shape.inputs())];
@@ -136,11 +145,16 @@ impl Precision {
             shapes.iter().zip(network.numbers()).zip(&self.maps).enumerate()
         {
             let entries = Entries::new(*shape);
+            let most = self.slots[self.slots.len() - 1 - 2 * index].powi(2);
+            let met = match input.filter(|_| index == 0) {
+                Some(input) => noise.met(input, matches!(shape, Shape::Dense { .. })),
+                None => noise.terms * most,
+            };
             let output = |o: usize| {
                 let term = |(i, k): (usize, usize)| {
                     (f64::from(numbers.weights[k]) * numbers.scale).powi(2) * (variances[i] + noise.input)
                 };
-                entries.row(o).map(term).sum::<f64>() + noise.output
+                entries.row(o).map(term).sum::<f64>() + met * noise.rounding + noise.output
             };
             variances = (0..shape.outputs()).map(output).collect();
             errors.push(worst(&variances));
@@ -160,32 +174,33 @@ impl Precision {
     }
 }
 
-/// A map at a level, with what it adds to every input, and to every output before its rescale.
-fn noise(
-    params: &phineus_he::slots::Params,
-    level: usize,
-    input: f64,
-    output: f64,
-) -> Result<Noise, SlotsError> {
-    let at = params.variances(scheme_level(level)?)?;
-    // Behind the last map nothing averages over slots any more.
-    let Some(next) = level.checked_sub(2) else {
-        return Ok(Noise { input, output: output + at.worst_rescale, square: 0.0 });
-    };
-    let below: Variances = params.variances(scheme_level(next + 1)?)?;
-    Ok(Noise {
-        input,
-        // The bias is rounded too.
-        output: output + at.rescale + below.encoding,
-        square: below.product_rotation + below.rescale,
-    })
+impl Noise {
+    /// With what comes behind the products of a map at this level: rescale, bias, square.
+    fn behind(self, params: &Params, level: usize) -> Result<Self, SlotsError> {
+        let at = params.variances(scheme_level(level)?)?;
+        // Behind the last map nothing averages over slots any more.
+        let Some(next) = level.checked_sub(2) else {
+            return Ok(Self { output: self.output + at.worst_rescale, ..self });
+        };
+        let below: Variances = params.variances(scheme_level(next + 1)?)?;
+        let output = self.output + at.rescale + below.encoding;
+        Ok(Self { output, square: below.product_rotation + below.rescale, ..self })
+    }
+
+    /// Sum of the squares of the slots that meet in an output of the first map: a dense map meets every slot of the input
+    /// equally often, any other at most the largest each time.
+    fn met(&self, input: &[f64], dense: bool) -> f64 {
+        let largest = self.terms * input.iter().fold(0.0, |m: f64, v| m.max(v * v));
+        let times = (self.terms / input.len().max(1) as f64).ceil();
+        let all = times * input.iter().map(|v| v * v).sum::<f64>();
+        if dense { largest.min(all) } else { largest }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::cipher::cost::CostModel;
-    use crate::cipher::map::Shape;
     use crate::cipher::scheme::{Choices, PEAKS};
 
     #[test]

@@ -181,9 +181,9 @@ fn print(rows: &[Row]) {
             row.inputs.to_owned(),
             row.slots.to_string(),
             format!("{:.2}", row.end_to_end_ms),
-            format!("{:.2}", row.encrypt_ms),
-            format!("{:.2}", row.server_ms),
-            format!("{:.2}", row.decrypt_ms),
+            ms(row.encrypt_ms),
+            ms(row.server_ms),
+            ms(row.decrypt_ms),
             format!("{:.1}", row.images_per_second),
             row.key_switches.to_string(),
             row.products.to_string(),
@@ -199,6 +199,11 @@ fn print(rows: &[Row]) {
         ]);
     }
     println!("{table}");
+}
+
+/// Batches have no times of their parts, which overlap.
+fn ms(time: f64) -> String {
+    if time.is_nan() { "-".to_owned() } else { format!("{time:.2}") }
 }
 
 fn largest_at(values: &[f64]) -> usize {
