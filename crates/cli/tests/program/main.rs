@@ -10,4 +10,5 @@ mod real_models;
 mod simulate;
 mod strangers;
 mod used_up;
+mod what_if;
 mod zoo;
