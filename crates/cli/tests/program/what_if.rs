@@ -30,7 +30,8 @@ fn trained_operators_are_named_and_compared() {
     assert!(text.contains("xop-b (form unverified)"), "{text}");
     let folder = tempfile::tempdir().unwrap();
     let plot = folder.path().join("operators.svg");
-    let text = succeeds(&[&"operators", &root.join("assets"), &"--accuracies", &accuracies, &"--plot", &plot]);
+    let text =
+        succeeds(&[&"operators", &root.join("assets"), &"--accuracies", &accuracies, &"--plot", &plot]);
     assert!(text.contains("pneumonia") && text.contains("xop-a"), "{text}");
     assert!(std::fs::read_to_string(&plot).unwrap().contains("multiplications"));
     fails(&[&"operators", &folder.path(), &"--accuracies", &accuracies], &["no ONNX file"]);
