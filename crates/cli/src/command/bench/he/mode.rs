@@ -41,6 +41,9 @@ enum Images {
     None,
 }
 
+/// What a public network makes of an image, and the image's label.
+type Features = (Vec<f32>, Option<usize>);
+
 /// A compiled network with what it runs on.
 pub(super) struct Task {
     pub(super) model: Model,
@@ -84,7 +87,7 @@ impl Mode {
             && self.images == Images::Features
         {
             let shape = extractor.shape()?;
-            let features = |split, limit| -> Result<Vec<(Vec<f32>, Option<usize>)>, Failure> {
+            let features = |split, limit| -> Result<Vec<Features>, Failure> {
                 let options = Options { split, skip: 0, limit: Some(limit), resize: true };
                 let images = data::open(&path, shape, &options)?;
                 images.par_iter().map(|image| Ok((extractor.features(image)?, image.label))).collect()
