@@ -1,5 +1,7 @@
-//! Which directions of oblivious transfers a plan uses, and how each is made.
+//! Which directions of oblivious transfers a plan uses, and how each is made: by the engine that takes least time, waits
+//! for messages and work included, among those whose rounds fit into [`STOCK`].
 
+use phineus_kernel::block::Block;
 use phineus_mpc::ot::engine::Engine;
 use phineus_mpc::ot::silent::Set;
 
@@ -33,10 +35,10 @@ impl Directions {
         let choose = |n: usize, receiver_is_client: bool| {
             (n > 0).then(|| match options.transfers {
                 Transfers::SoftSpoken => Engine::SoftSpoken,
-                Transfers::Silent => best(Set::ALL.map(Engine::Silent), n, receiver_is_client, &options.link),
+                Transfers::Silent => best(silent(), n, receiver_is_client, &options.link),
                 Transfers::Auto => {
-                    let [a, b, c, d] = Set::ALL.map(Engine::Silent);
-                    best([Engine::SoftSpoken, a, b, c, d], n, receiver_is_client, &options.link)
+                    let all = std::iter::once(Engine::SoftSpoken).chain(silent());
+                    best(all, n, receiver_is_client, &options.link)
                 }
             })
         };
@@ -67,17 +69,40 @@ impl Directions {
     }
 }
 
+/// Most bytes of transfers that a party has in stock in one direction.
+const STOCK: usize = 128 << 20;
+
+/// Seconds of one core of both parties per transfer.
+const SOFTSPOKEN: f64 = 50e-9;
+/// Seconds of one core of both parties per leaf of a tree.
+const SILENT: f64 = 36e-9;
+
+/// The silent engines that fit into [`STOCK`].
+fn silent() -> impl Iterator<Item = Engine> {
+    Set::ALL.into_iter().filter(|set| set.n() * Block::BYTES <= STOCK).map(Engine::Silent)
+}
+
 /// The engine that makes `n` transfers fastest over a link, from the base transfers on. Ties go to the first.
-fn best<const N: usize>(engines: [Engine; N], n: usize, receiver_is_client: bool, link: &Link) -> Engine {
+fn best(engines: impl Iterator<Item = Engine>, n: usize, receiver_is_client: bool, link: &Link) -> Engine {
     let seconds = |engine: &Engine| {
         let (setup, run) = (engine.setup_cost(), engine.extend_cost(0, n));
         let to_sender = setup.receiver_to_sender + run.receiver_to_sender;
         let to_receiver = setup.sender_to_receiver + run.sender_to_receiver;
         let (up, down) = if receiver_is_client { (to_sender, to_receiver) } else { (to_receiver, to_sender) };
-        link.seconds(up, down, rounds(*engine, n))
+        link.seconds(up, down, rounds(*engine, n)) + work(*engine, n)
     };
-    let first = engines.first().copied().unwrap_or_default();
-    engines.into_iter().fold(first, |best, one| if seconds(&one) < seconds(&best) { one } else { best })
+    engines.min_by(|a, b| seconds(a).total_cmp(&seconds(b))).unwrap_or_default()
+}
+
+/// Seconds of one core of both parties: a silent round is made as a whole.
+fn work(engine: Engine, n: usize) -> f64 {
+    match engine {
+        Engine::SoftSpoken => n as f64 * SOFTSPOKEN,
+        Engine::Silent(set) => {
+            let reserve = set.reserve() as f64 * SOFTSPOKEN;
+            reserve + (n.div_ceil(set.round()) * set.n()) as f64 * SILENT
+        }
+    }
 }
 
 /// Round trips that an engine adds.
@@ -105,6 +130,11 @@ mod tests {
             let forced = Options { transfers: Transfers::Silent, ..Options::default() };
             let both = Directions::choose([n, n], &forced);
             assert!(matches!((both.down, both.up), (Some(Engine::Silent(_)), Some(Engine::Silent(_)))));
+        }
+        // On the fastest links as well; a round in stock must not be large.
+        for link in [Link::LAN, Link::METRO, Link::WAN] {
+            let Some(Engine::Silent(set)) = choose(100_000_000, link) else { panic!("{link:?}") };
+            assert!(set.n() * 16 <= STOCK, "{set:?}");
         }
         let plain = Options { transfers: Transfers::SoftSpoken, ..Options::default() };
         assert_eq!(

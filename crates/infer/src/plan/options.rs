@@ -44,11 +44,11 @@ pub enum Rounding {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Transfers {
     /// SoftSpoken: some bytes per transfer, few rounds.
-    #[default]
     SoftSpoken,
     /// Ferret: few bytes per transfer, more rounds.
     Silent,
     /// What takes less time over the link.
+    #[default]
     Auto,
 }
 

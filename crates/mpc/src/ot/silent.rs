@@ -106,11 +106,9 @@ impl<R: Role> Sender<R> {
     /// call fails.
     pub async fn extend(&mut self, channel: &mut Channel<R>, n: usize) -> Result<Vec<Block>, ChannelError> {
         self.state.enter()?;
-        while self.state.stock.len() < n {
-            let (sums, leaves) =
-                trees::grow(self.state.set, &self.delta, &self.state.reserve, &mut self.roots, {
-                    self.state.tweak()
-                });
+        let mut keys = Vec::with_capacity(n);
+        while !self.state.fill(&mut keys, n) {
+            let (sums, leaves) = self.grow();
             channel.send_bytes(SUMS, &sums).await?;
             channel.flush().await?;
             let masked = channel.recv_bytes(MASKED, Block::BYTES).await?;
@@ -120,7 +118,7 @@ impl<R: Role> Sender<R> {
             self.state.encode(leaves);
         }
         self.state.leave();
-        Ok(self.state.take(n))
+        Ok(keys)
     }
 
     /// As [`extend`](Self::extend), with the bits of the receiver's choice.
@@ -176,6 +174,14 @@ impl<R: Role> Sender<R> {
         self.state.mark(hasher);
     }
 
+    /// The trees of a round: the masked sums, and all leaves.
+    fn grow(&mut self) -> (Vec<u8>, Vec<Block>) {
+        let mut leaves = self.state.room();
+        let State { set, ref reserve, .. } = self.state;
+        let tweak = self.state.tweak();
+        (trees::grow(set, &self.delta, reserve, &mut self.roots, tweak, &mut leaves), leaves)
+    }
+
     /// The digest that shows the receiver that the trees are right.
     fn prove(&self, sums: &[u8], leaves: &[Block], masked: &[u8]) -> Result<[u8; 32], PeerMisbehaved> {
         check_len(MASKED.name(), masked, Block::BYTES)?;
@@ -226,9 +232,10 @@ impl<R: Role> Receiver<R> {
         n: usize,
     ) -> Result<(Vec<Block>, Bits), ChannelError> {
         self.state.enter()?;
-        while self.state.stock.len() < n {
+        let mut labels = Vec::with_capacity(n);
+        while !self.state.fill(&mut labels, n) {
             let sums = channel.recv_bytes(SUMS, self.state.set.sums_len()).await?;
-            let leaves = trees::reconstruct(self.state.set, &self.state.reserve, &sums, self.state.tweak())?;
+            let leaves = self.reconstruct(&sums)?;
             let (masked, expected) = self.expect(&sums, &leaves);
             channel.send_bytes(MASKED, &masked).await?;
             channel.flush().await?;
@@ -237,7 +244,6 @@ impl<R: Role> Receiver<R> {
             self.state.encode(leaves);
         }
         self.state.leave();
-        let labels = self.state.take(n);
         let byte = |eight: &[Block]| eight.iter().rev().fold(0, |byte, l| byte << 1 | u8::from(l.lsb()));
         let bits = Bits::from_packed(labels.chunks(8).map(byte).collect(), n);
         Ok((labels, bits))
@@ -290,6 +296,14 @@ impl<R: Role> Receiver<R> {
     /// As [`Sender::mark`].
     pub fn mark(&self, hasher: &mut blake3::Hasher) {
         self.state.mark(hasher);
+    }
+
+    /// The leaves of a round.
+    fn reconstruct(&mut self, sums: &[u8]) -> Result<Vec<Block>, PeerMisbehaved> {
+        let mut leaves = self.state.room();
+        let State { set, ref reserve, .. } = self.state;
+        trees::reconstruct(set, reserve, sums, self.state.tweak(), &mut leaves)?;
+        Ok(leaves)
     }
 
     /// The masked sum of coefficients and the digest that an honest sender will show.
@@ -394,21 +408,26 @@ impl State {
         lpn::add(code, &self.reserve[..self.set.k()], &mut leaves);
         self.reserve.zeroize();
         self.reserve = leaves.split_off(leaves.len() - self.set.reserve());
-        if self.stock.is_empty() {
-            self.stock = leaves;
-        } else {
-            self.stock.append(&mut leaves);
-        }
+        debug_assert!(self.stock.is_empty());
+        self.stock = leaves;
         self.round += 1;
     }
 
-    /// The last `n` of the stock.
-    fn take(&mut self, n: usize) -> Vec<Block> {
-        let kept = self.stock.len() - n;
-        let taken = self.stock[kept..].to_vec();
+    /// Moves transfers from the stock to `out` until that has `n` or the stock is empty: whether it has.
+    fn fill(&mut self, out: &mut Vec<Block>, n: usize) -> bool {
+        let kept = self.stock.len() - self.stock.len().min(n - out.len());
+        out.extend_from_slice(&self.stock[kept..]);
         self.stock[kept..].zeroize();
         self.stock.truncate(kept);
-        taken
+        out.len() == n
+    }
+
+    /// The memory of the empty stock, for the leaves of the next round.
+    fn room(&mut self) -> Vec<Block> {
+        let mut leaves = std::mem::take(&mut self.stock);
+        leaves.clear();
+        leaves.resize(self.set.n(), Block::ZERO);
+        leaves
     }
 }
 

@@ -81,9 +81,7 @@ async fn bits_can_be_chosen() {
 async fn tampered(change: impl Fn(&mut Vec<u8>, &mut Vec<u8>)) -> Result<(), ChannelError> {
     let (mut client, mut server, mut sender, mut receiver) = pair(Set::B10).await;
     let deceiver = async {
-        let tweak = sender.state.tweak();
-        let (sums, leaves) =
-            trees::grow(sender.state.set, &sender.delta, &sender.state.reserve, &mut sender.roots, tweak);
+        let (sums, leaves) = sender.grow();
         let (mut sent, mut digest) = (sums, vec![]);
         change(&mut sent, &mut digest);
         server.send_bytes(SUMS, &sent).await.unwrap();
@@ -135,10 +133,10 @@ async fn tampering_is_caught_and_ends_the_session() {
 async fn a_wrong_sum_passes_only_by_guessing_the_position() {
     let set = Set::B10;
     let (_, _, mut sender, receiver) = pair(set).await;
-    let tweak = sender.state.tweak();
-    let (sums, leaves) = trees::grow(set, &sender.delta, &sender.state.reserve, &mut sender.roots, tweak);
+    let (tweak, (sums, leaves)) = (sender.state.tweak(), sender.grow());
     let accepted = |sums: &[u8], leaves: &[Block]| {
-        let theirs = trees::reconstruct(set, &receiver.state.reserve, sums, tweak).unwrap();
+        let mut theirs = vec![Block::ZERO; set.n()];
+        trees::reconstruct(set, &receiver.state.reserve, sums, tweak, &mut theirs).unwrap();
         let (masked, expected) = receiver.expect(sums, &theirs);
         sender.prove(sums, leaves, &masked).unwrap() == expected
     };
@@ -184,16 +182,14 @@ async fn speed() {
         let mut times = vec![];
         for _ in 0..5 {
             pool.install(|| {
-                let tweak = sender.state.tweak();
                 let mut at = vec![ThreadTime::now()];
-                let (sums, leaves) =
-                    trees::grow(set, &sender.delta, &sender.state.reserve, &mut sender.roots, tweak);
+                let (sums, leaves) = sender.grow();
                 at.push(ThreadTime::now());
                 let digest = sender.prove(&sums, &leaves, &[0; 16]).unwrap();
                 at.push(ThreadTime::now());
                 sender.state.encode(leaves);
                 at.push(ThreadTime::now());
-                let leaves = trees::reconstruct(set, &receiver.state.reserve, &sums, tweak).unwrap();
+                let leaves = receiver.reconstruct(&sums).unwrap();
                 at.push(ThreadTime::now());
                 let (_, expected) = receiver.expect(&sums, &leaves);
                 at.push(ThreadTime::now());

@@ -14,18 +14,18 @@ use crate::Delta;
 
 type Lanes = [Block; LANES];
 
-/// The sender: the masked sums of the left nodes of all levels, and all leaves.
+/// The sender: all leaves, into zeros, and the masked sums of the left nodes of all levels.
 pub(super) fn grow(
     set: Set,
     delta: &Delta,
     reserve: &[Block],
     roots: &mut Prg,
     tweak: u128,
-) -> (Vec<u8>, Vec<Block>) {
+    leaves: &mut [Block],
+) -> Vec<u8> {
     let depth = set.depth();
     let mut first = vec![[Block::ZERO; LANES]; set.trees() / LANES];
     roots.fill_blocks(first.as_flattened_mut());
-    let mut leaves = vec![Block::ZERO; set.n()];
     let mut sums = reserve[set.paths()].to_vec();
     leaves
         .par_chunks_mut(LANES << depth)
@@ -44,10 +44,10 @@ pub(super) fn grow(
             ggm::leaves(nodes);
         });
     first.as_flattened_mut().zeroize();
-    (Block::as_bytes(&sums).to_vec(), leaves)
+    Block::as_bytes(&sums).to_vec()
 }
 
-/// The receiver: all leaves, the unknown ones plus the offset.
+/// The receiver: all leaves, into zeros, the unknown ones plus the offset.
 ///
 /// # Errors
 /// If the message has not the length of the masked sums.
@@ -56,10 +56,10 @@ pub(super) fn reconstruct(
     reserve: &[Block],
     sums: &[u8],
     tweak: u128,
-) -> Result<Vec<Block>, PeerMisbehaved> {
+    leaves: &mut [Block],
+) -> Result<(), PeerMisbehaved> {
     check_len(SUMS.name(), sums, set.sums_len())?;
     let depth = set.depth();
-    let mut leaves = vec![Block::ZERO; set.n()];
     leaves
         .par_chunks_mut(LANES << depth)
         .zip(reserve[set.paths()].par_chunks(depth * LANES))
@@ -90,7 +90,7 @@ pub(super) fn reconstruct(
             }
             ggm::leaves_punctured(nodes, &puncture);
         });
-    Ok(leaves)
+    Ok(())
 }
 
 /// First tweak of the parents on level `level` of a batch: every parent of every batch has its own.
