@@ -32,6 +32,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 struct Arguments {
     #[command(subcommand)]
     command: Command,
+    /// Say on standard error how far a private inference or its preparation is, layer by layer.
+    #[arg(long, global = true)]
+    progress: bool,
 }
 
 #[derive(Subcommand)]
@@ -64,8 +67,10 @@ enum Command {
 
 fn main() -> ExitCode {
     end_with_standard_output();
+    let Arguments { command, progress } = Arguments::parse();
+    let events = if progress { "warn,phineus::progress=info" } else { "warn" };
     tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::try_from_env("PHINEUS_LOG").unwrap_or_else(|_| EnvFilter::new("warn")))
+        .with_env_filter(EnvFilter::try_from_env("PHINEUS_LOG").unwrap_or_else(|_| EnvFilter::new(events)))
         .with_writer(std::io::stderr)
         .init();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -75,7 +80,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let result = match Arguments::parse().command {
+    let result = match command {
         Command::Demo(arguments) => runtime.block_on(command::demo::run(arguments)),
         Command::Check(arguments) => command::check::run(&arguments),
         Command::Compile(arguments) => command::compile::run(&arguments),

@@ -14,6 +14,7 @@ pub mod metrics;
 pub mod packing;
 pub mod plan;
 pub mod preset;
+mod progress;
 mod protocol;
 pub mod rehearsal;
 pub mod report;

@@ -74,12 +74,12 @@ pub async fn client(
     keys.send(channel, plan, linear, rng).await?;
     // 2. The offline phase.
     let shares: Vec<Vec<Vec<u32>>> = linear.layers().iter().map(|layer| random_inputs(layer, rng)).collect();
-    let stack = |(layer, shares): (&LinearLayer, &Vec<Vec<u32>>)| {
-        Zeroizing::new(layer.stack.join(&shares.iter().map(Vec::as_slice).collect::<Vec<_>>()))
+    let stack = |layer: &LinearLayer| {
+        let shares: Vec<&[u32]> = shares[layer.index].iter().map(Vec::as_slice).collect();
+        Zeroizing::new(layer.stack.join(&shares))
     };
-    let inputs: Vec<_> = linear.layers().iter().zip(&shares).map(stack).collect();
     let meter = Meter::start(channel.traffic().sent);
-    let outputs = linear_he::client(channel, plan, linear, &keys, &inputs, rng).await?;
+    let outputs = linear_he::client(channel, plan, linear, &keys, stack, rng).await?;
     let mut run = meter.stop(channel.traffic().sent, peak_rss);
     let layer = |cost: &crate::report::Cost| LayerRun {
         cpu_seconds: cost.client_cpu_seconds,

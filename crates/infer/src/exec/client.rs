@@ -2,7 +2,7 @@
 
 use phineus_net::{Channel, Client, Step};
 use rand::CryptoRng;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::ProtocolError;
 use crate::clock::{Clock, Side};
@@ -11,6 +11,7 @@ use crate::exec::transfers::Transfers;
 use crate::local;
 use crate::masks::Seed;
 use crate::plan::{Choice, LinearLayer, LinearPlan, NonLinear, Plan};
+use crate::progress::progress;
 use crate::protocol::linear_he::ClientKeys;
 use crate::protocol::{act_cg, act_gc, act_ot, act_product, linear_he};
 use crate::report::Cost;
@@ -50,16 +51,18 @@ pub(crate) async fn linear(
         tall.iter_mut().for_each(|word| *word = ring.reduce(*word));
         tall
     };
-    let inputs: Vec<_> = linear.layers().iter().map(input).collect();
-    let outputs = linear_he::client(channel, plan, linear, keys, &inputs, rng).await?;
+    let outputs = linear_he::client(channel, plan, linear, keys, input, rng).await?;
     for (layer, (shares, cost)) in linear.layers().iter().zip(outputs) {
         for (i, (shared, share)) in all.iter_mut().zip(shares).enumerate() {
             shared.shares[layer.node] = Some(share);
             shared.costs[layer.node] = cost.part(i as u64, linear.count() as u64);
         }
     }
-    // 3. The rest of its shares.
-    all.iter_mut().for_each(|shared| shared.local(plan));
+    // 3. The rest of its shares, of which only those stay that are asked for later.
+    for shared in &mut all {
+        shared.local(plan);
+        shared.forget(plan);
+    }
     Ok(all)
 }
 
@@ -91,6 +94,18 @@ impl Shared {
             }
         }
     }
+
+    /// Wipes and frees all shares but those of the output and of what non-linear layers read.
+    fn forget(&mut self, plan: &Plan) {
+        let mut kept = vec![false; self.shares.len()];
+        kept[plan.public().graph.output] = true;
+        plan.nonlinear().flat_map(NonLinear::inputs).for_each(|node| kept[*node] = true);
+        for (share, kept) in self.shares.iter_mut().zip(kept) {
+            if !kept {
+                share.zeroize();
+            }
+        }
+    }
 }
 
 /// Offline, second part: the non-linear layers of one inference, protocol by protocol.
@@ -102,7 +117,7 @@ pub(crate) async fn nonlinear(
     rng: &mut impl CryptoRng,
 ) -> Result<ClientMaterial, ProtocolError> {
     let Shared { seed, shares, mut costs } = shared;
-    let share = |node: usize| Zeroizing::new(shares[node].clone().unwrap_or_default());
+    let share = |node: usize| shares[node].as_deref().unwrap_or_default();
     let mut garbled = Vec::new();
     // 4. What the server garbles.
     let layers: Vec<_> = plan.server_garbled().collect();
@@ -181,6 +196,7 @@ pub(crate) async fn online(
     let mut layers = plan.nonlinear().zip(&material.layers);
     let mut tweaks = act_gc::tweaks(plan.server_garbled(), material.tweak).map(|(_, tweak)| tweak);
     for (node, choice) in plan.choices().iter().enumerate() {
+        progress("online, nodes", node, plan.choices().len());
         match choice {
             Choice::Input => {
                 // 1. x - r.

@@ -114,7 +114,7 @@ pub(crate) async fn prepare_garbler<R: Role>(
     channel: &mut Channel<R>,
     cot: &mut engine::Sender<R>,
     layers: &[&GarbledLayer],
-    inputs: &[Zeroizing<Vec<u32>>],
+    inputs: &[&[u32]],
     seed: &Seed,
     side: Side,
     rng: &mut impl CryptoRng,
@@ -138,7 +138,7 @@ pub(crate) async fn prepare_garbler<R: Role>(
             channel.send_bytes(TWEAK, &start.to_le_bytes()).await?;
         }
         for (part, keys) in group.iter().zip(&keys) {
-            let (layer, own) = (layers[part.layer], &inputs[part.layer]);
+            let (layer, own) = (layers[part.layer], inputs[part.layer]);
             let masks = Zeroizing::new(layer.masks(seed));
             for span in layer.table_spans(part.span) {
                 let keys = &keys[layer.inputs_within(span, part.span)];

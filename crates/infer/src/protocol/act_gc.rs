@@ -103,7 +103,7 @@ pub(crate) async fn prepare_evaluator<R: Role>(
     channel: &mut Channel<R>,
     cot: &mut engine::Receiver<R>,
     layers: &[&GarbledLayer],
-    inputs: &[Zeroizing<Vec<u32>>],
+    inputs: &[&[u32]],
     side: Side,
 ) -> Result<(u128, Vec<(EvaluatorLayer, Cost)>), ProtocolError> {
     let mut clock = Clock::start(side, channel.traffic());
@@ -116,7 +116,7 @@ pub(crate) async fn prepare_evaluator<R: Role>(
         // 1. Corrections of the whole group, so that it takes one round.
         for part in &group {
             let (layer, (material, cost)) = (layers[part.layer], &mut done[part.layer]);
-            let values = Zeroizing::new(layer.gather(&inputs[part.layer], part.span));
+            let values = Zeroizing::new(layer.gather(inputs[part.layer], part.span));
             let choices = Bits::from_words(&values, layer.in_bits as usize);
             let labels = Zeroizing::new(cot.extend(channel, &choices).await?);
             material.labels.extend_from_slice(&labels);

@@ -35,6 +35,7 @@ use crate::ProtocolError;
 use crate::clock::{Clock, Side};
 use crate::masks::Seed;
 use crate::plan::OtLayer;
+use crate::progress::progress;
 use crate::protocol::act_square;
 use crate::protocol::script::{Script, Way};
 use crate::report::Cost;
@@ -91,7 +92,7 @@ impl OtLayer {
 pub(crate) async fn prepare_client(
     channel: &mut Channel<Client>,
     layers: &[&OtLayer],
-    inputs: &[Zeroizing<Vec<u32>>],
+    inputs: &[&[u32]],
     seed: &Seed,
     (send, receive): (&mut rot::Sender<Client>, &mut rot::Receiver<Client>),
     rng: &mut impl CryptoRng,
@@ -101,12 +102,14 @@ pub(crate) async fn prepare_client(
     for layer in layers {
         done.push((with_room(layer.client_bytes())?, Cost::default()));
     }
-    for group in groups(layers) {
+    let groups = groups(layers);
+    for (index, group) in groups.iter().enumerate() {
+        progress("offline, comparisons", index, groups.len());
         // 1. Choices.
         let mut pending = Vec::with_capacity(group.len());
-        for part in &group {
+        for part in group {
             let layer = layers[part.layer];
-            let c = Zeroizing::new(layer.gather(&inputs[part.layer], part.instances.clone()));
+            let c = Zeroizing::new(layer.gather(inputs[part.layer], part.instances.clone()));
             let maxima = match &layer.max {
                 Some(max) => Some(max::begin_client(channel, max, &c, receive, rng).await?),
                 None => None,

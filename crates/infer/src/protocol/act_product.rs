@@ -38,7 +38,7 @@ struct Part {
 pub(crate) async fn prepare_client(
     channel: &mut Channel<Client>,
     layers: &[&ProductLayer],
-    inputs: &[[Zeroizing<Vec<u32>>; 2]],
+    inputs: &[[&[u32]; 2]],
     receive: &mut rot::Receiver<Client>,
 ) -> Result<Vec<(Record, Cost)>, ProtocolError> {
     let mut clock = Clock::start(Side::Client, channel.traffic());

@@ -36,6 +36,7 @@ use crate::clock::{Clock, Side};
 use crate::compute::compute;
 use crate::masks::Seed;
 use crate::plan::{LinearLayer, LinearPlan, Plan, Wanted};
+use crate::progress::progress;
 use crate::report::Cost;
 use crate::served::Served;
 
@@ -54,24 +55,24 @@ const BATCH: usize = 32;
 
 /// Client: of every linear layer, in order, its output share in each inference, and what the layer cost.
 ///
-/// `inputs` holds its share of each layer's stacked input, in that layer's ring.
+/// `input` gives its share of a layer's stacked input, in that layer's ring, when the layer's turn has come.
 pub(crate) async fn client(
     channel: &mut Channel<Client>,
     plan: &Plan,
     linear: &LinearPlan,
     keys: &ClientKeys,
-    inputs: &[Zeroizing<Vec<u32>>],
+    input: impl Fn(&LinearLayer) -> Zeroizing<Vec<u32>>,
     rng: &mut impl CryptoRng,
 ) -> Result<Vec<(Vec<Vec<u32>>, Cost)>, ProtocolError> {
-    let seeds = inputs.iter().map(|_| Prg::from_generator(rng)).collect::<Vec<_>>();
+    let seeds = linear.layers().iter().map(|_| Prg::from_generator(rng)).collect::<Vec<_>>();
     let (tx, rx) = channel.halves();
     // The wait for a layer's responses begins when its requests are out: sending them may take longer than a deadline.
     let (sent_layer, mut to_receive) = tokio::sync::mpsc::unbounded_channel();
     let sending = async {
-        let mut sent = Vec::with_capacity(inputs.len());
-        for ((layer, input), mut rng) in linear.layers().iter().zip(inputs).zip(seeds) {
+        let mut sent = Vec::with_capacity(linear.layers().len());
+        for (layer, mut rng) in linear.layers().iter().zip(seeds) {
             let before = tx.bytes();
-            send_requests(tx, plan, layer, keys.secret(layer.ring)?, input, &mut rng).await?;
+            send_requests(tx, plan, layer, keys.secret(layer.ring)?, &input(layer), &mut rng).await?;
             sent.push(tx.bytes() - before);
             // The other end lives as long as this future does.
             let _ = sent_layer.send(());
@@ -79,8 +80,9 @@ pub(crate) async fn client(
         Ok::<_, ProtocolError>(sent)
     };
     let receiving = async {
-        let mut received = Vec::with_capacity(inputs.len());
+        let mut received = Vec::with_capacity(linear.layers().len());
         for layer in linear.layers() {
+            progress("offline, linear layers", received.len(), linear.layers().len());
             to_receive.recv().await;
             let mut clock =
                 Clock::start(Side::Client, Traffic { received: rx.bytes(), ..Traffic::default() });

@@ -99,7 +99,7 @@ async fn garble_all<R: Role>(
     let rng = &mut Prg::new([DELTA; 16]);
     let base = cot::Sender::setup(channel, &[1; 32], Delta::random(rng), rng).await?;
     let mut cot = engine::Sender::SoftSpoken(Box::new(base));
-    let inputs: Vec<_> = c.iter().map(|c| Zeroizing::new(c.clone())).collect();
+    let inputs: Vec<_> = c.iter().map(Vec::as_slice).collect();
     let seed = Seed::from_bytes([9; 32]);
     let done = prepare_garbler(channel, &mut cot, layers, &inputs, &seed, Side::Client, rng).await?;
     let offline = done.iter().map(|(_, cost)| counted(cost)).collect();
@@ -221,7 +221,7 @@ async fn the_only_value_is_the_largest() {
 #[tokio::test]
 async fn messages_are_uniform() {
     let layer = layer(&relu(24, 8), 2000);
-    let zeros = vec![0; layer.instances];
+    let zeros: Vec<u32> = vec![0; layer.instances];
     let (mut client, mut server) = mem::pair();
     let rng = &mut Prg::new([1; 16]);
     let seed = Seed::random(rng);
@@ -229,7 +229,7 @@ async fn messages_are_uniform() {
         let rng = &mut Prg::new([2; 16]);
         let base = cot::Sender::setup(&mut client, &[1; 32], Delta::random(rng), rng).await.unwrap();
         let mut cot = engine::Sender::SoftSpoken(Box::new(base));
-        let inputs = [Zeroizing::new(zeros.clone())];
+        let inputs = [&zeros[..]];
         prepare_garbler(&mut client, &mut cot, &[&layer], &inputs, &seed, Side::Client, rng).await.unwrap();
         cot.delta().clone()
     };
