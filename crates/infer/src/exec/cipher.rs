@@ -90,9 +90,8 @@ pub(crate) async fn client(
                     Some(Transfers::<Client>::set_up(channel, &ends.session, directions, rng).await?);
             }
             let cot = ends.transfers.as_mut().ok_or(ProtocolError::Material)?.receive()?.cot();
-            let inputs = [shares];
             let (tweak, prepared) =
-                act_gc::prepare_evaluator(channel, cot, &[layer], &inputs, Side::Client).await?;
+                act_gc::prepare_evaluator(channel, cot, &[layer], &[&shares], Side::Client).await?;
             let (material, _) = prepared.first().ok_or(ProtocolError::Material)?;
             let index = act_gc::evaluator(channel, layer, tweak, material, &[]).await?;
             // A single output has an index of no bits.
