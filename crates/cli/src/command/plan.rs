@@ -59,8 +59,31 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         println!("{operators}");
     }
     comparison.print();
+    println!("{}", under_encryption(&plan));
     println!("plan digest {}", plan.digest_hex());
     Ok(())
+}
+
+/// The whole network under encryption, which no preset chooses: its results are not the reference's, bit for bit.
+fn under_encryption(plan: &Plan) -> String {
+    let options = Options { engine: Engine::He, ..*plan.options() };
+    let whole = match Plan::new(plan.public().clone(), &options) {
+        Ok(whole) => whole,
+        Err(error) => return format!("--engine he: {error}"),
+    };
+    let (Some(encrypted), Ok(Candidate { offline, online, .. })) =
+        (whole.encrypted(), whole.encrypted_instead())
+    else {
+        return String::new();
+    };
+    format!(
+        "--engine he: keys {} once per client, {:.3} s; {} in {} rounds per inference, {:.3} s\n{encrypted}",
+        both(&offline),
+        offline.seconds,
+        both(&online),
+        online.rounds,
+        online.seconds,
+    )
 }
 
 /// One row per activation and protocol; the one in the plan is marked.

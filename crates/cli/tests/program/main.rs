@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod demo;
+mod encrypted;
 mod models;
 mod plan;
 mod pool;

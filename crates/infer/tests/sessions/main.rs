@@ -5,6 +5,7 @@
 mod bad_peer;
 mod batch;
 mod bulk;
+mod cipher;
 mod client_garbler;
 mod end_to_end;
 mod faults;
