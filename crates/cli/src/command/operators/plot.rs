@@ -13,8 +13,11 @@ pub(super) fn svg(rows: &[Row]) -> Result<String, Failure> {
     Ok(text)
 }
 
+/// A title and what it measures.
+type Axis = (&'static str, fn(&Row) -> f64);
+
 /// What the horizontal axes show.
-const AXES: [(&str, fn(&Row) -> f64); 3] = [
+const AXES: [Axis; 3] = [
     ("multiplications, millions", |row| row.macs as f64 / 1e6),
     ("megabytes, offline and online", |row| (row.offline_bytes + row.online_bytes) as f64 / 1e6),
     ("seconds, offline and online", |row| row.seconds),
