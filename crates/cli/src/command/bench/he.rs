@@ -127,7 +127,7 @@ pub(super) async fn table(
     output: Option<&Path>,
 ) -> Result<(), Failure> {
     let reference = Reference::measure()?;
-    let mut rows = Vec::new();
+    let mut figures = Figures { provenance: Provenance::collect(), reference, rows: Vec::new() };
     for mode in MODES.iter().filter(|mode| only.is_none_or(|only| mode.name.contains(only))) {
         let row = if mode.batch {
             batch::measure(mode, sources).await?
@@ -135,11 +135,11 @@ pub(super) async fn table(
             single::measure(mode, sources).await?
         };
         tracing::info!("{row:?}");
-        rows.push(row);
-    }
-    let figures = Figures { provenance: Provenance::collect(), reference, rows };
-    if let Some(path) = output {
-        std::fs::write(path, serde_json::to_string_pretty(&figures)?)?;
+        figures.rows.push(row);
+        // After every row: some take minutes.
+        if let Some(path) = output {
+            std::fs::write(path, serde_json::to_string_pretty(&figures)?)?;
+        }
     }
     if json {
         println!("{}", serde_json::to_string(&figures)?);

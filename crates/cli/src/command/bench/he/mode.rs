@@ -77,10 +77,13 @@ pub(super) const MODES: [Mode; 8] = [
 
 /// Images whose values a network is scaled for.
 const CALIBRATION: usize = 32;
+/// Most inputs of a network whose weights are made up: its classes mean nothing.
+const MADE_UP: usize = 20;
 
 impl Mode {
-    /// The compiled network, and `count` inputs.
+    /// The compiled network, and at most `count` inputs.
     pub(super) fn task(&self, sources: &Sources<'_>, count: usize) -> Result<Task, Failure> {
+        let count = if self.images == Images::None { count.min(MADE_UP) } else { count };
         let graph = self.network.graph()?;
         let quantisation = Quantisation::plain(self.name).with_weight_bits(self.weight_bits);
         if let (Some(path), Some(extractor)) = (self.folder(sources), &sources.extractor)
