@@ -2,7 +2,7 @@
 //! it sustains, and which one serves an objective best under the limits of a site.
 //!
 //! A preset is a [`Plan`] of one engine with its volumes to the byte and its work in core seconds
-//! ([`Work`](crate::plan::Work)). From these follow, for a bulk of n pre-computes made together:
+//! ([`Work`]). From these follow, for a bulk of n pre-computes made together:
 //!
 //! * a phase takes `(client + server) / (cores e) + up / B_up + down / B_down + rounds RTT` seconds, since the parties mostly
 //!   wait for each other; e is the share of the cores that a phase keeps busy;

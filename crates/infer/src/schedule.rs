@@ -1,9 +1,9 @@
 //! Who may compute next in this process: requests first, then preparations that somebody waits for, then those for later.
 //!
-//! A session says what it is doing ([`run`]); whoever computes for it ([`compute`](crate::compute::compute)) gives way: a
+//! A session says what it is doing (`run`); whoever computes for it (`compute`) gives way: a
 //! preparation for later as long as anything more urgent is in flight, one that is waited for as long as there are requests
 //! for all cores. The unit is one computation of a half: a batch of polynomials or a chunk of
-//! a layer. Computations that have begun are finished, and nobody waits for longer than [`Priority::patience`] before each, so
+//! a layer. Computations that have begun are finished, and nobody waits for longer than `Priority::patience` before each, so
 //! that a preparation makes progress under any load and its peer meets its deadlines.
 //!
 //! The schedule belongs to the process because its cores do. It bounds no parallelism: sessions of the same priority share

@@ -54,7 +54,7 @@ impl Evaluator {
         self.linear_folded(inputs, giants, &[], gain)
     }
 
-    /// The sum above, rescaled; at level 0, where nothing is left to rescale by, its scale is [`Params::result_scale`].
+    /// The sum above, rescaled; at level 0, where nothing is left to rescale by, its scale is [`Params::result_scale`](super::Params::result_scale).
     /// All inputs have one level. Folds before the division cost what they do after it, one level
     /// lower, and do not add up its rounding.
     ///
