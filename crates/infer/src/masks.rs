@@ -39,10 +39,11 @@ impl Seed {
         self.words(b"mask", node, bits, len)
     }
 
-    /// Uniform ring words: the client's mask of the maxima of layer `node`, between two comparisons.
+    /// Uniform ring words: the client's mask of the maxima of layer `node`, between two comparisons; of the first maxima or of
+    /// those of these.
     #[must_use]
-    pub(crate) fn pool(&self, node: usize, bits: u32, len: usize) -> Vec<u32> {
-        self.words(b"pool", node, bits, len)
+    pub(crate) fn pool(&self, node: usize, second: bool, bits: u32, len: usize) -> Vec<u32> {
+        self.words(if second { b"pool of maxima" } else { b"pool" }, node, bits, len)
     }
 
     /// Uniform ring words: the client's mask of the argument of the polynomial of layer `node`.

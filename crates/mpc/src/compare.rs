@@ -5,7 +5,7 @@
 //!   that online it is never sent.
 //! * [`max`]: the largest of a window, as a tree of plain rectifiers.
 //! * Inside: digits by one-of-16 OT (Rathee et al., *CrypTFlow2*, CCS 2020, section 3.1), their carries by ANDs on
-//!   bit-sliced shares in logarithmic depth, the selected value by two products of a shared bit with a ring word.
+//!   bit-sliced shares in logarithmic depth, the selected value by products of a shared bit with a ring word of each party.
 
 mod arith;
 mod circuit;
@@ -15,6 +15,7 @@ mod layout;
 pub mod max;
 pub(crate) mod planes;
 pub mod relu;
+mod select;
 
 pub use error::CompareError;
 pub use layout::{Relu, ReluSpec, Rounding};

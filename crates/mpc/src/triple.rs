@@ -14,8 +14,8 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::compare::planes::{column, xor};
 
-/// Vector triples of a batch of elements, bit-sliced: for every product the planes `x, y_1 .. y_k, x y_1 .. x y_k`.
-/// Consumed by one use.
+/// Vector triples of a batch of elements, bit-sliced: for every product the planes `x, y_1 .. y_k, x y_1 .. x y_k`, of
+/// which this party chose `x`. Consumed by one use.
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub(crate) struct Triple {
     x: Vec<u64>,
@@ -69,23 +69,22 @@ impl Triple {
         Self { x, y, z }
     }
 
-    /// Planes of a triple of `width` products.
+    /// Planes of a triple of `width` products, without `x`.
     pub(crate) const fn planes(width: usize) -> usize {
-        1 + 2 * width
+        2 * width
     }
 
-    /// The planes one after the other.
+    /// The planes one after the other, without `x`.
     pub(crate) fn append_to(&self, out: &mut Vec<u64>) {
-        out.extend(&self.x);
         self.y.iter().chain(&self.z).for_each(|plane| out.extend(plane));
     }
 
     /// The reverse of [`Triple::append_to`].
-    pub(crate) fn from_planes(width: usize, lanes: usize, mut planes: impl Iterator<Item = u64>) -> Self {
-        let mut plane = || planes.by_ref().take(lanes).collect();
-        let x = plane();
+    pub(crate) fn from_planes(width: usize, x: Vec<u64>, mut planes: impl Iterator<Item = u64>) -> Self {
+        let mut plane = || planes.by_ref().take(x.len()).collect();
         let y = (0..width).map(|_| plane()).collect();
-        Self { x, y, z: (0..width).map(|_| plane()).collect() }
+        let z = (0..width).map(|_| plane()).collect();
+        Self { x, y, z }
     }
 
     /// Appends this party's shares of the operands, masked, to its message.
@@ -139,7 +138,7 @@ mod tests {
         let mut planes = Vec::new();
         tb.append_to(&mut planes);
         assert_eq!(planes.len(), lanes * Triple::planes(width));
-        let tb = Triple::from_planes(width, lanes, planes.into_iter());
+        let tb = Triple::from_planes(width, xb, planes.into_iter());
         let [x, y] = [1, width].map(|k| [random(k * lanes), random(k * lanes)]);
         let (mut from_a, mut from_b) = (Vec::new(), Vec::new());
         ta.open(&x[0], &y[0].chunks(lanes).collect::<Vec<_>>(), &mut from_a);

@@ -139,7 +139,8 @@ impl NonLinear {
             Self::Ot(layer) => {
                 let polynomial = layer.polynomial.as_ref().map(|p| (p.square.spec(), p.relu.spec()));
                 let relu = layer.relu.as_ref().map(|relu| relu.spec());
-                format!("ot {} {} {} {relu:?} {polynomial:?}", layer.instances, layer.window, layer.in_bits)
+                let pools: Vec<_> = layer.pools.iter().map(|p| (p.windows, p.max.window())).collect();
+                format!("ot {} {pools:?} {} {relu:?} {polynomial:?}", layer.instances, layer.in_bits)
             }
             Self::Product(layer) => {
                 format!("product {} {} {}", layer.instances, layer.factors, layer.product.bits())

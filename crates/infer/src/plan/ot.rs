@@ -4,13 +4,12 @@ use std::ops::Range;
 
 use phineus_model::fixed::{Act, Fact, Graph, Op, Rescale, Reveal};
 use phineus_model::graph::NodeId;
-use phineus_model::op;
-use phineus_mpc::compare::max::Max;
 use phineus_mpc::compare::relu::Hop;
 use phineus_mpc::compare::{self, Relu, ReluSpec};
 use phineus_mpc::square::{self, Square, SquareSpec};
 
 use super::options::Rounding;
+use super::pool::Pool;
 
 /// A non-linear layer by oblivious transfer: the maximum of each window, where there are windows, then the rescale, then
 /// the polynomial, where there is one. Or the arg-max: one maximum of words `v 2^k + n - 1 - i` of the values and their
@@ -21,24 +20,43 @@ pub struct OtLayer {
     pub node: NodeId,
     /// The value it reads.
     pub input: NodeId,
+    /// Elements of that value.
+    pub inputs: usize,
     /// Outputs.
     pub instances: usize,
-    /// Values per instance, window by window; `None`: value `i` goes to instance `i`.
-    pub gather: Option<Vec<u32>>,
-    /// Values per instance.
-    pub window: usize,
     /// Width of the values, indices included, and of a maximum.
     pub in_bits: u32,
     /// Width of the output and of the client's next mask; 0 in the arg-max.
     pub mask_bits: u32,
     /// Width of an index in the arg-max, else 0.
     pub index_bits: u32,
-    /// The maximum, if there are windows of more than one value.
-    pub max: Option<Max>,
+    /// Maxima one after the other, the last of as many windows as there are outputs; none without windows.
+    pub pools: Vec<Pool>,
     /// The rescale with its clamp; into the ring of the polynomial's argument, where there is one. None in the arg-max.
     pub relu: Option<Relu>,
     /// The polynomial on the rescaled value, if there is one.
     pub polynomial: Option<Polynomial>,
+}
+
+/// One of the protocols of a layer that follow one another.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Protocol<'l> {
+    /// Maxima of windows.
+    Maxima(&'l Pool),
+    /// The rescale with its clamp.
+    Rescale(&'l Relu),
+    /// The polynomial with its rescale.
+    Polynomial(&'l Polynomial),
+}
+
+/// A part of a layer that is worked on at a time.
+#[derive(Debug, Clone)]
+pub(crate) struct Piece<'l> {
+    pub(crate) protocol: Protocol<'l>,
+    /// Its number among the layer's protocols.
+    pub(crate) stage: usize,
+    /// What it makes: windows or outputs.
+    pub(crate) run: Range<usize>,
 }
 
 /// A polynomial of degree two on shares, and its rescale.
@@ -50,7 +68,7 @@ pub struct Polynomial {
     pub relu: Relu,
 }
 
-/// One of the protocols that a layer runs one after the other.
+/// What a protocol consists of.
 pub(crate) enum Stage<'l> {
     /// A level of a maximum, or a rescale.
     Compare(&'l Relu),
@@ -67,30 +85,16 @@ impl OtLayer {
         let this = &graph.nodes[node];
         let input = this.inputs[0];
         let (fact, out_bits) = (&graph.facts[input], graph.facts[node].bits);
-        let gather = act.max_pool.as_ref().and_then(|window| match *graph.nodes[input].shape {
-            [c, h, w] => Some(op::pool::indices([c, h, w], window)),
-            _ => None,
-        });
-        let window = gather.as_ref().map_or(1, |g| g.len() / this.len());
-        let needs = Needs::new(act, window, rounding, out_bits)?;
-        let relu = needs.fits(fact, fact.bits)?;
-        let max = if window > 1 { Some(Max::new(fact.bits, window).ok()?) } else { None };
-        let (in_bits, mask_bits) = (fact.bits, out_bits);
-        let (instances, polynomial) = (this.len(), needs.polynomial);
-        let (index_bits, relu) = (0, Some(relu));
-        Some(Self {
-            node,
-            input,
-            instances,
-            gather,
-            window,
-            in_bits,
-            mask_bits,
-            index_bits,
-            max,
-            relu,
-            polynomial,
-        })
+        let shape = &graph.nodes[input].shape;
+        let (in_bits, inputs, instances) = (fact.bits, shape.iter().product(), this.len());
+        let pools = match (act.max_pool.as_ref(), &shape[..]) {
+            (Some(window), &[c, h, w]) => Pool::of([c, h, w], window, in_bits)?,
+            _ => Vec::new(),
+        };
+        let needs = Needs::new(act, !pools.is_empty(), rounding, out_bits)?;
+        let relu = Some(needs.fits(fact, in_bits)?);
+        let (mask_bits, index_bits, polynomial) = (out_bits, 0, needs.polynomial);
+        Some(Self { node, input, inputs, instances, in_bits, mask_bits, index_bits, pools, relu, polynomial })
     }
 
     /// The arg-max of the outputs; `None` if there is but one, or if words with values and indices fit no ring.
@@ -99,17 +103,16 @@ impl OtLayer {
         let fact = &graph.facts[input];
         let index_bits = index_bits(window);
         let fits = window > 1 && comparable(fact, fact.bits);
-        let max = Max::new(fact.bits + index_bits, window).ok().filter(|_| fits)?;
+        let pool = Pool::of_all(window, fact.bits + index_bits).filter(|_| fits)?;
         Some(Self {
             node: graph.nodes.len(),
             input,
+            inputs: window,
             instances: 1,
-            gather: None,
-            window,
             in_bits: fact.bits + index_bits,
             mask_bits: 0,
             index_bits,
-            max: Some(max),
+            pools: vec![pool],
             relu: None,
             polynomial: None,
         })
@@ -120,19 +123,33 @@ impl OtLayer {
         self.relu.is_none()
     }
 
-    /// The instances in pieces that are worked on at a time.
-    pub(crate) fn runs(&self) -> impl Iterator<Item = Range<usize>> + use<> {
-        let (instances, run) = (self.instances, (RUN / self.window).max(1));
-        (0..instances).step_by(run).map(move |first| first..(first + run).min(instances))
+    /// The layer in pieces, in the order in which they are worked on.
+    pub(crate) fn pieces(&self) -> impl Iterator<Item = Piece<'_>> {
+        let maxima = self.pools.iter().map(|pool| (Protocol::Maxima(pool), pool.windows, pool.max.window()));
+        let rescale = self.relu.iter().map(|relu| (Protocol::Rescale(relu), self.instances, 1));
+        let polynomial = self.polynomial.iter().map(|p| (Protocol::Polynomial(p), self.instances, 1));
+        let protocols = maxima.chain(rescale).chain(polynomial).enumerate();
+        protocols.flat_map(|(stage, (protocol, elements, values))| {
+            runs(elements, values).map(move |run| Piece { protocol, stage, run })
+        })
     }
 
-    /// The layer's share of values of some instances, window by window; in the arg-max with room for the indices.
-    pub(crate) fn gather(&self, values: &[u32], instances: Range<usize>) -> Vec<u32> {
-        let places = instances.start * self.window..instances.end * self.window;
-        match &self.gather {
-            Some(indices) => indices[places].iter().map(|i| values[*i as usize]).collect(),
-            None => values[places].iter().map(|value| value << self.index_bits).collect(),
+    /// The values that the elements in `run` of protocol number `stage` read, from all that it reads.
+    pub(crate) fn gather(&self, stage: usize, values: &[u32], run: &Range<usize>) -> Vec<u32> {
+        match self.pools.get(stage) {
+            Some(pool) => pool.gather(values, run.clone()),
+            None => values[run.clone()].to_vec(),
         }
+    }
+
+    /// Width of the values that the layer reads, indices excluded.
+    pub(crate) fn value_bits(&self) -> u32 {
+        self.in_bits - self.index_bits
+    }
+
+    /// One party's share of the values that the layer reads; in the arg-max with room for the indices.
+    pub(crate) fn enter(&self, values: &[u32]) -> Vec<u32> {
+        values.iter().map(|value| value << self.index_bits).collect()
     }
 
     /// Enters the indices of the arg-max into one party's share: of equal values the first is the largest then.
@@ -142,32 +159,56 @@ impl OtLayer {
         }
     }
 
-    /// The stages of some instances one after the other, and how many elements each has.
-    pub(crate) fn stages(&self, instances: usize) -> impl Iterator<Item = (Stage<'_>, usize)> {
-        let levels = self.max.iter().flat_map(move |max| max.levels(instances).map(|n| (max.relu(), n)));
-        let rescale = self.relu.iter().map(move |relu| (relu, instances));
-        let compare = levels.chain(rescale).map(|(relu, n)| (Stage::Compare(relu), n));
-        let polynomial =
-            self.polynomial.iter().flat_map(|p| [Stage::Square(&p.square), Stage::Compare(&p.relu)]);
-        compare.chain(polynomial.map(move |stage| (stage, instances)))
+    /// What all pieces consist of.
+    pub(crate) fn stages(&self) -> impl Iterator<Item = (Stage<'_>, usize)> {
+        self.pieces().flat_map(|piece| piece.stages())
     }
 
-    /// Oblivious transfers of all instances, down and up.
+    /// Oblivious transfers of the layer, down and up.
     pub(crate) fn all_transfers(&self) -> [usize; 2] {
-        let runs = self.runs().map(|run| self.transfers(run.len()));
-        runs.fold([0; 2], |[a, b], [down, up]| [a + down, b + up])
-    }
-
-    /// Oblivious transfers of some instances, down and up.
-    pub(crate) fn transfers(&self, instances: usize) -> [usize; 2] {
-        let sums = self
-            .stages(instances)
-            .map(|(stage, n)| stage.extensions(n).map(|sizes| sizes.iter().sum::<usize>()));
-        sums.fold([0; 2], |[a, b], [down, up]| [a + down, b + up])
+        self.stages().map(Stage::transfers).fold([0; 2], sum)
     }
 }
 
+impl<'l> Piece<'l> {
+    /// What it consists of, one after the other, and how many elements each has.
+    pub(crate) fn stages(&self) -> impl Iterator<Item = (Stage<'l>, usize)> + use<'l> {
+        let n = self.run.len();
+        let (max, rescale, polynomial) = match self.protocol {
+            Protocol::Maxima(pool) => (Some(&pool.max), None, None),
+            Protocol::Rescale(relu) => (None, Some(relu), None),
+            Protocol::Polynomial(polynomial) => (None, None, Some(polynomial)),
+        };
+        let levels =
+            max.into_iter().flat_map(move |max| max.levels(n).map(|n| (Stage::Compare(max.relu()), n)));
+        let rescale = rescale.into_iter().map(Stage::Compare);
+        let polynomial =
+            polynomial.into_iter().flat_map(|p| [Stage::Square(&p.square), Stage::Compare(&p.relu)]);
+        levels.chain(rescale.chain(polynomial).map(move |stage| (stage, n)))
+    }
+
+    /// Oblivious transfers, down and up.
+    pub(crate) fn transfers(&self) -> [usize; 2] {
+        self.stages().map(Stage::transfers).fold([0; 2], sum)
+    }
+}
+
+fn sum([a, b]: [usize; 2], [down, up]: [usize; 2]) -> [usize; 2] {
+    [a + down, b + up]
+}
+
+/// Elements in pieces of at most [`RUN`] values.
+fn runs(elements: usize, values: usize) -> impl Iterator<Item = Range<usize>> + use<> {
+    let run = (RUN / values).max(1);
+    (0..elements).step_by(run).map(move |first| first..(first + run).min(elements))
+}
+
 impl Stage<'_> {
+    /// Transfers of `n` elements, down and up.
+    fn transfers((stage, n): (Self, usize)) -> [usize; 2] {
+        stage.extensions(n).map(|sizes| sizes.iter().sum())
+    }
+
     /// Extensions for `n` elements, down and up.
     pub(crate) fn extensions(&self, n: usize) -> [Vec<usize>; 2] {
         match self {
@@ -179,8 +220,16 @@ impl Stage<'_> {
     /// Payload of the server's message offline, if there is one.
     pub(crate) fn offline_bytes(&self, n: usize) -> Option<usize> {
         match self {
-            Self::Compare(relu) => Some(compare::relu::shared_bytes(relu, n)),
+            Self::Compare(relu) => compare::relu::shared_bytes(relu, n),
             Self::Square(square) => square::offline_bytes(square, n),
+        }
+    }
+
+    /// Payload of the client's last message offline, if there is one.
+    pub(crate) fn factor_bytes(&self, n: usize) -> Option<usize> {
+        match self {
+            Self::Compare(relu) => Some(compare::relu::factor_bytes(relu, n)),
+            Self::Square(_) => None,
         }
     }
 
@@ -214,7 +263,8 @@ impl Polynomial {
 /// What an activation asks of its ring.
 struct Needs {
     rescale: Rescale,
-    window: usize,
+    /// Whether maxima are taken first.
+    pooled: bool,
     rounding: compare::Rounding,
     polynomial: Option<Polynomial>,
     /// Of what the rescale gives.
@@ -223,7 +273,7 @@ struct Needs {
 
 impl Needs {
     /// `None` if no ring is wide enough.
-    fn new(act: &Act, window: usize, rounding: Rounding, out_bits: u32) -> Option<Self> {
+    fn new(act: &Act, pooled: bool, rounding: Rounding, out_bits: u32) -> Option<Self> {
         let rounding = match rounding {
             Rounding::Exact => compare::Rounding::Exact,
             Rounding::Stochastic => compare::Rounding::Stochastic,
@@ -233,7 +283,7 @@ impl Needs {
             None => None,
         };
         let out_bits = polynomial.as_ref().map_or(out_bits, |p| p.square.in_bits());
-        Some(Self { rescale: act.rescale, window, rounding, polynomial, out_bits })
+        Some(Self { rescale: act.rescale, pooled, rounding, polynomial, out_bits })
     }
 
     /// The comparison in a ring of this width, if every value of `fact` is handled as specified there.
@@ -243,7 +293,7 @@ impl Needs {
         // A lower bound above zero is subtracted first.
         let smallest = -half + (i64::from(self.rescale.lo.max(0)) << self.rescale.shift);
         let fits = fact.lo >= smallest && fact.hi < half && fact.hi <= relu.largest();
-        (fits && (self.window == 1 || comparable(fact, in_bits))).then_some(relu)
+        (fits && (!self.pooled || comparable(fact, in_bits))).then_some(relu)
     }
 }
 
@@ -270,9 +320,9 @@ pub(super) fn widen(graph: &mut Graph, rounding: Rounding) {
     }
     for node in 0..graph.nodes.len() {
         let Op::Act(act) = &graph.nodes[node].op else { continue };
-        let window = if act.max_pool.is_some_and(|w| w.kernel != [1, 1]) { 2 } else { 1 };
+        let pooled = act.max_pool.is_some_and(|w| w.kernel != [1, 1]);
         let (input, out_bits) = (graph.nodes[node].inputs[0], graph.facts[node].bits);
-        let Some(needs) = Needs::new(act, window, rounding, out_bits) else { continue };
+        let Some(needs) = Needs::new(act, pooled, rounding, out_bits) else { continue };
         let fact = graph.facts[input];
         if let Some(bits) = (fact.bits..=32).find(|bits| needs.fits(&fact, *bits).is_some()) {
             require(graph, input, bits);

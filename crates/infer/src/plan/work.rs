@@ -114,7 +114,7 @@ fn garbled(layer: &GarbledLayer) -> Work {
 fn by_transfers(layer: &OtLayer) -> Work {
     let [down, up] = layer.all_transfers();
     let transfers = (down + up) as f64;
-    let elements: usize = layer.runs().flat_map(|run| layer.stages(run.len()).map(|(_, n)| n)).sum();
+    let elements: usize = layer.stages().map(|(_, n)| n).sum();
     Work {
         offline: TRANSFER.map(|each| transfers * each),
         online: COMPARE.map(|each| elements as f64 * each),

@@ -18,8 +18,7 @@ use zeroize::Zeroizing;
 
 use super::act_ot::{Record, stored, take};
 use crate::ProtocolError;
-use crate::masks::Seed;
-use crate::plan::{OtLayer, Polynomial};
+use crate::plan::Polynomial;
 
 /// The client between steps 1 and 2 of the offline phase.
 pub(crate) struct ClientPending {
@@ -33,23 +32,16 @@ pub(crate) struct ServerPending {
     rescale: relu::ServerPending,
 }
 
-/// The client's masks of all instances of a layer, from its seed: of the argument, and of the polynomial. Empty without
-/// a polynomial.
-pub(crate) struct Masks {
-    pub(crate) argument: Zeroizing<Vec<u32>>,
-    value: Zeroizing<Vec<u32>>,
+/// The client between steps 2 and 3.
+pub(crate) struct ClientAnswered {
+    square: square::ClientMaterial,
+    rescale: relu::ClientAnswered,
 }
 
-impl Masks {
-    pub(crate) fn new(layer: &OtLayer, seed: &Seed) -> Self {
-        let [argument, value] =
-            layer.polynomial.as_ref().map_or([1; 2], |p| [p.square.in_bits(), p.square.spec().out_bits]);
-        let len = if layer.polynomial.is_some() { layer.instances } else { 0 };
-        Self {
-            argument: Zeroizing::new(seed.argument(layer.node, argument, len)),
-            value: Zeroizing::new(seed.polynomial(layer.node, value, len)),
-        }
-    }
+/// The server between steps 2 and 3.
+pub(crate) struct ServerAnswered {
+    square: square::ServerMaterial,
+    rescale: relu::ServerAnswered,
 }
 
 impl Polynomial {
@@ -64,16 +56,15 @@ impl Polynomial {
     }
 }
 
-/// Offline, client: its choices, for the instances in `run`.
+/// Offline, client: its choices, from its share of the argument and its mask of the polynomial.
 pub(crate) async fn begin_client(
     channel: &mut Channel<Client>,
     polynomial: &Polynomial,
-    masks: &Masks,
-    run: std::ops::Range<usize>,
+    argument: &[u32],
+    value: &[u32],
     receive: &mut rot::Receiver<Client>,
     rng: &mut impl CryptoRng,
 ) -> Result<ClientPending, ProtocolError> {
-    let (argument, value) = (&masks.argument[run.clone()], &masks.value[run]);
     let square = square::begin_client(channel, &polynomial.square, argument, receive).await?;
     let rescale = relu::begin_client(channel, &polynomial.relu, value, receive, rng).await?;
     Ok(ClientPending { square, rescale })
@@ -92,48 +83,67 @@ pub(crate) async fn begin_server(
     Ok(ServerPending { square, rescale })
 }
 
-/// Offline, client: the server's messages; what is kept goes to the end of the record.
-pub(crate) async fn finish_client(
+/// Offline, client: the server's messages.
+pub(crate) async fn answer_client(
     channel: &mut Channel<Client>,
     polynomial: &Polynomial,
     pending: ClientPending,
     send: &mut rot::Sender<Client>,
-    record: &mut Record,
-) -> Result<(), ProtocolError> {
-    let material = square::finish_client(channel, &polynomial.square, pending.square).await?;
-    record.extend_from_slice(&Zeroizing::new(material.to_bytes(&polynomial.square)));
-    let material = relu::finish_client(channel, &polynomial.relu, pending.rescale, send).await?;
-    record.extend_from_slice(&Zeroizing::new(material.to_bytes(&polynomial.relu)));
-    Ok(())
+) -> Result<ClientAnswered, ProtocolError> {
+    let square = square::finish_client(channel, &polynomial.square, pending.square).await?;
+    let rescale = relu::answer_client(channel, &polynomial.relu, pending.rescale, send).await?;
+    Ok(ClientAnswered { square, rescale })
 }
 
-/// Offline, server: its messages; what is kept goes to the end of the record.
-pub(crate) async fn finish_server(
+/// Offline, server: its messages.
+pub(crate) async fn answer_server(
     channel: &mut Channel<Server>,
     polynomial: &Polynomial,
     pending: ServerPending,
     receive: &mut rot::Receiver<Server>,
+) -> Result<ServerAnswered, ProtocolError> {
+    let square = square::finish_server(channel, &polynomial.square, pending.square).await?;
+    let rescale = relu::answer_server(channel, &polynomial.relu, pending.rescale, receive).await?;
+    Ok(ServerAnswered { square, rescale })
+}
+
+/// Offline, client: its last message; what is kept goes to the end of the record.
+pub(crate) async fn finish_client(
+    channel: &mut Channel<Client>,
+    polynomial: &Polynomial,
+    answered: ClientAnswered,
     record: &mut Record,
 ) -> Result<(), ProtocolError> {
-    let material = square::finish_server(channel, &polynomial.square, pending.square).await?;
-    record.extend_from_slice(&Zeroizing::new(material.to_bytes(&polynomial.square)));
-    let material = relu::finish_server(channel, &polynomial.relu, pending.rescale, receive).await?;
+    record.extend_from_slice(&Zeroizing::new(answered.square.to_bytes(&polynomial.square)));
+    let material = relu::finish_client(channel, &polynomial.relu, answered.rescale).await?;
     record.extend_from_slice(&Zeroizing::new(material.to_bytes(&polynomial.relu)));
     Ok(())
 }
 
-/// Online, client: helps the server to its share under `mask`, for the instances in `run`.
+/// Offline, server: the client's last message; what is kept goes to the end of the record.
+pub(crate) async fn finish_server(
+    channel: &mut Channel<Server>,
+    polynomial: &Polynomial,
+    answered: ServerAnswered,
+    record: &mut Record,
+) -> Result<(), ProtocolError> {
+    record.extend_from_slice(&Zeroizing::new(answered.square.to_bytes(&polynomial.square)));
+    let material = relu::finish_server(channel, &polynomial.relu, answered.rescale).await?;
+    record.extend_from_slice(&Zeroizing::new(material.to_bytes(&polynomial.relu)));
+    Ok(())
+}
+
+/// Online, client: helps the server to its share under `mask`, from its share of the argument and its mask of the polynomial.
 pub(crate) async fn client(
     channel: &mut Channel<Client>,
     polynomial: &Polynomial,
-    rest: &mut &[u8],
-    masks: &Masks,
-    run: std::ops::Range<usize>,
+    mut kept: &[u8],
+    argument: &[u32],
+    value: &[u32],
     mask: &[u32],
 ) -> Result<(), ProtocolError> {
-    let n = run.len();
-    let [square, rescale] = polynomial.client_lengths(n).map(|len| take(rest, len));
-    let (argument, value) = (&masks.argument[run.clone()], &masks.value[run]);
+    let n = mask.len();
+    let [square, rescale] = polynomial.client_lengths(n).map(|len| take(&mut kept, len));
     let material = square::ClientMaterial::from_bytes(&polynomial.square, n, square).map_err(stored)?;
     square::online_client(channel, &polynomial.square, material, argument, value).await?;
     let material = relu::ClientMaterial::from_bytes(&polynomial.relu, n, rescale).map_err(stored)?;
@@ -144,10 +154,10 @@ pub(crate) async fn client(
 pub(crate) async fn server(
     channel: &mut Channel<Server>,
     polynomial: &Polynomial,
-    rest: &mut &[u8],
+    mut kept: &[u8],
     y: &[u32],
 ) -> Result<Vec<u32>, ProtocolError> {
-    let [square, rescale] = polynomial.server_lengths(y.len()).map(|len| take(rest, len));
+    let [square, rescale] = polynomial.server_lengths(y.len()).map(|len| take(&mut kept, len));
     let material = square::ServerMaterial::from_bytes(&polynomial.square, y.len(), square).map_err(stored)?;
     let value = Zeroizing::new(square::online_server(channel, &polynomial.square, material, y).await?);
     let material = relu::ServerMaterial::from_bytes(&polynomial.relu, y.len(), rescale).map_err(stored)?;

@@ -13,7 +13,7 @@ use crate::schedule::Priority;
 use crate::store::PoolId;
 
 /// Version of the wire protocol. Any change of any message raises it.
-pub(crate) const VERSION: u16 = 4;
+pub(crate) const VERSION: u16 = 5;
 
 pub(crate) const HELLO: Step = Step::new("session.hello");
 pub(crate) const WELCOME: Step = Step::new("session.welcome");

@@ -34,10 +34,17 @@ fn first_offline(plan: &Plan) -> [u64; 3] {
     plus(traffic(&plan.set_up_cost(plan.linear())), later_offline(plan))
 }
 
-/// The same for a later one. A client that garbles has the last word before the id, and waits for it.
+/// The same for a later one. A client that has the last word before the id waits for it.
 fn later_offline(plan: &Plan) -> [u64; 3] {
-    let garbles = plan.nonlinear().any(|layer| matches!(layer, NonLinear::ClientGarbles(_)));
-    [COMMAND, FRAME + 16, u64::from(garbles)]
+    // In the order in which they are prepared, and whether the client sends the last message.
+    let protocol = |layer: &NonLinear| match layer {
+        NonLinear::ServerGarbles(_) => (0, false),
+        NonLinear::Ot(_) => (1, true),
+        NonLinear::Product(_) => (2, false),
+        NonLinear::ClientGarbles(_) => (3, true),
+    };
+    let waits = plan.nonlinear().map(protocol).max().is_some_and(|(_, client)| client);
+    [COMMAND, FRAME + 16, u64::from(waits)]
 }
 
 /// What it adds before the input: the id of the pre-compute, and the word to go.

@@ -70,13 +70,13 @@ async fn another_version_of_either_side_is_refused_by_the_other() {
     client.send_bytes(HELLO, &hello).await.unwrap();
     let heard = client.recv_bounded(WELCOME, 1 << 20).await.unwrap_err();
     assert!(
-        matches!(&heard, ChannelError::Aborted { reason, .. } if reason.contains("version 4 here, 1 there"))
+        matches!(&heard, ChannelError::Aborted { reason, .. } if reason.contains("version 5 here, 1 there"))
     );
     let error = serving.await.unwrap().unwrap_err();
-    assert!(matches!(error, ProtocolError::Version { ours: 4, theirs: 1 }), "{error}");
+    assert!(matches!(error, ProtocolError::Version { ours: 5, theirs: 1 }), "{error}");
 
     let (client, heard) = answer(welcome(1, &public()), None).await;
-    assert!(matches!(client.err().unwrap(), ProtocolError::Version { ours: 4, theirs: 1 }));
+    assert!(matches!(client.err().unwrap(), ProtocolError::Version { ours: 5, theirs: 1 }));
     assert!(matches!(heard, Err(ChannelError::Aborted { .. })));
 }
 
@@ -117,7 +117,7 @@ async fn a_pinned_plan_is_the_only_one_that_either_side_accepts() {
     assert!(matches!(serving.await.unwrap(), Err(ProtocolError::PlanDiffers { .. })));
 
     // A server that does not care what the client insists on.
-    let (client, heard) = answer(welcome(4, &public()), Some(wrong)).await;
+    let (client, heard) = answer(welcome(5, &public()), Some(wrong)).await;
     assert!(
         matches!(client.err().unwrap(), ProtocolError::PlanDiffers { ours, .. } if ours == "03".repeat(32))
     );
@@ -142,7 +142,7 @@ async fn a_pinned_plan_is_the_only_one_that_either_side_accepts() {
 #[tokio::test]
 async fn a_welcome_of_an_impossible_length_is_refused() {
     for len in [0, 1, 33, HEAD - 1] {
-        let (client, _) = answer(welcome(4, &public())[..len].to_vec(), None).await;
+        let (client, _) = answer(welcome(5, &public())[..len].to_vec(), None).await;
         let error = client.err().unwrap();
         let length = matches!(
             &error,
@@ -199,7 +199,7 @@ fn a_changed_public_half_is_malformed_or_another_plan() {
         }
         bytes.extend(tail);
         prop_assume!(bytes != honest);
-        match runtime.block_on(answer(welcome(4, &bytes), None)) {
+        match runtime.block_on(answer(welcome(5, &bytes), None)) {
             (Ok(session), Ok(agreed)) => {
                 prop_assert_ne!(&agreed, &digest);
                 prop_assert_eq!(&agreed, session.plan().digest());
@@ -270,7 +270,7 @@ async fn wishes_are_fulfilled_or_refused_by_name() {
 #[tokio::test]
 async fn options_that_nobody_wished_for_are_refused() {
     for rounding in [None, Some(Rounding::Exact)] {
-        let mut bytes = welcome(4, &public());
+        let mut bytes = welcome(5, &public());
         bytes[59] = 1;
         let (client, server) = mem::pair();
         let request = Request { wishes: Wishes { rounding, ..Wishes::default() }, ..Request::default() };

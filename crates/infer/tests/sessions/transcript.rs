@@ -16,15 +16,15 @@ use crate::party::{Host, input};
 
 /// Engine, rounding, transfers, and the first bytes of the digests of what went up and down.
 const KNOWN: &[(Engine, Rounding, Transfers, &str)] = &[
-    (Engine::Delphi, Rounding::Exact, Transfers::SoftSpoken, "a313958ec058f458 41bb7715301cb362"),
-    (Engine::Delphi, Rounding::Exact, Transfers::Silent, "773a97bf4e17c814 a9f131a033257eb8"),
-    (Engine::ClientGarbler, Rounding::Exact, Transfers::SoftSpoken, "e7c1a199ca25a06d 59e2bc3c0f123fe9"),
-    (Engine::ClientGarbler, Rounding::Exact, Transfers::Silent, "7a63812fb6bcc7f1 41b1ad18dca4c773"),
-    (Engine::Ot, Rounding::Exact, Transfers::SoftSpoken, "ec134e90877539c5 014495714de1ac9a"),
-    (Engine::Ot, Rounding::Exact, Transfers::Silent, "126120088b39350e 7e8dc49bfbd02aef"),
-    (Engine::Ot, Rounding::Stochastic, Transfers::SoftSpoken, "b8cf9ad7ef9026a4 4248f5a298868ad0"),
-    (Engine::Ot, Rounding::Stochastic, Transfers::Silent, "474e2f3f7080e255 1f11b77ce4eea38f"),
-    (Engine::Auto, Rounding::Exact, Transfers::Auto, "f2f76049a98dc026 3518eae1bdc5c79c"),
+    (Engine::Delphi, Rounding::Exact, Transfers::SoftSpoken, "051966dcdb40ea49 22da1fbb3bbd3b8f"),
+    (Engine::Delphi, Rounding::Exact, Transfers::Silent, "b2ebb237d332fa4f 350f25c71336e34c"),
+    (Engine::ClientGarbler, Rounding::Exact, Transfers::SoftSpoken, "9189c0dcffaf5e1c b810320384c39c4d"),
+    (Engine::ClientGarbler, Rounding::Exact, Transfers::Silent, "947937fdf468d08d 8e8b2f1a33ff1d91"),
+    (Engine::Ot, Rounding::Exact, Transfers::SoftSpoken, "b011bed72b97de78 898d854b14c2dee4"),
+    (Engine::Ot, Rounding::Exact, Transfers::Silent, "fb3474e1b5b4a892 1d66e41564126275"),
+    (Engine::Ot, Rounding::Stochastic, Transfers::SoftSpoken, "2c8ac3eef854b41e 5077da3abb4d19b6"),
+    (Engine::Ot, Rounding::Stochastic, Transfers::Silent, "813c08994fb458c7 7c9daab8bff19a72"),
+    (Engine::Auto, Rounding::Exact, Transfers::Auto, "b9558a54c05b51fe fdb8d67a788bf24c"),
 ];
 
 /// Passes frames on until an end closes; the digest of all but the server's own times.

@@ -47,51 +47,6 @@ impl SharedBit {
     }
 }
 
-/// The product of a shared bit with the sender's word: one OT per element, the receiver's choice its share of the bit,
-/// corrected online. The sender's half; consumed by one use.
-#[derive(Zeroize, ZeroizeOnDrop)]
-pub(super) struct ProductSender {
-    pub(super) strings: Vec<[u32; 2]>,
-}
-
-/// The receiver's half of [`ProductSender`].
-#[derive(Zeroize, ZeroizeOnDrop)]
-pub(super) struct ProductReceiver {
-    pub(super) choices: Vec<u64>,
-    pub(super) strings: Vec<u32>,
-}
-
-impl ProductSender {
-    pub(super) fn new(strings: &[[u64; 2]]) -> Self {
-        Self { strings: strings.iter().map(|m| m.map(|m| m as u32)).collect() }
-    }
-
-    /// Its share of the product and its message, from its share of the bit, its word and the receiver's correction.
-    pub(super) fn send(&self, bit: &[u64], words: &[u32], correction: &[u64]) -> (Vec<u32>, Vec<u32>) {
-        let one = |(i, (m, v)): (usize, (&[u32; 2], &u32))| {
-            let (b, e) = (get(bit, i).wrapping_neg(), get(correction, i).wrapping_neg());
-            let swap = e & (m[0] ^ m[1]);
-            let (m0, m1) = (m[0] ^ swap, m[1] ^ swap);
-            // (1 - 2 b) v
-            let signed = (v ^ b).wrapping_sub(b);
-            ((b & v).wrapping_sub(m0), signed.wrapping_add(m0).wrapping_sub(m1))
-        };
-        self.strings.iter().zip(words).enumerate().map(one).unzip()
-    }
-}
-
-impl ProductReceiver {
-    pub(super) fn new(choices: Vec<u64>, strings: &[u64]) -> Self {
-        Self { choices, strings: strings.iter().map(|m| *m as u32).collect() }
-    }
-
-    /// Its share of the product, from its share of the bit and the sender's message.
-    pub(super) fn finish(&self, bit: &[u64], message: &[u32]) -> Vec<u32> {
-        let one = |(i, (m, d)): (usize, (&u32, &u32))| m.wrapping_add(get(bit, i).wrapping_neg() & d);
-        self.strings.iter().zip(message).enumerate().map(one).collect()
-    }
-}
-
 /// `a += b`.
 pub(super) fn add(a: &mut [u32], b: &[u32]) {
     a.iter_mut().zip(b).for_each(|(a, b)| *a = a.wrapping_add(*b));

@@ -1,5 +1,7 @@
 //! From public parameters to digits and a circuit.
 
+use zeroize::Zeroizing;
+
 use super::CompareError;
 use super::circuit::{Builder, Carry, Circuit, Wire};
 use super::digit::Digit;
@@ -39,9 +41,9 @@ pub struct ReluSpec {
 ///
 /// `lo + inside (y_mid + c_mid + k - 2^m w - max) + max positive`,  `max = hi - lo = 2^m - 1`,
 ///
-/// where `inside` says that all bits of `top` are zero and `positive` that the highest is. A plain rectifier, which
-/// neither drops bits nor saturates, is `inside (y + c)` with `inside = positive`, and needs no other digits than those of
-/// the sign.
+/// where `inside` says that all bits of `top` are zero and `positive` that the highest is. The products of `inside` with
+/// `k` and `w` are taken modulo 2, with `y_mid` and `c_mid` as [`super::select`] does. A plain rectifier, which neither
+/// drops bits nor saturates, is `inside (y + c)` with `inside = positive`, and needs no other digits than those of the sign.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Relu {
     spec: ReluSpec,
@@ -49,9 +51,21 @@ pub struct Relu {
     plain: bool,
     pub(super) digits: Vec<Digit>,
     pub(super) circuit: Circuit,
-    /// `w`, `positive`, and `k` where there are low bits: wires that become ring words. None in a plain rectifier.
-    pub(super) words: Vec<Wire>,
+    /// Bits that become ring words: first those that `inside` is multiplied with. None in a plain rectifier.
+    pub(super) words: Vec<Word>,
     pub(super) inside: Wire,
+}
+
+/// A bit that becomes a ring word of the result.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Word {
+    pub(super) wire: Wire,
+    /// Whether `inside` is multiplied with it first.
+    pub(super) gated: bool,
+    /// What it counts in the result.
+    pub(super) weight: u32,
+    /// Width of the words: with `weight`, that of the output ring.
+    pub(super) bits: u32,
 }
 
 impl Relu {
@@ -106,9 +120,9 @@ impl Relu {
         if self.plain { y } else { self.mid(y).wrapping_sub(self.max()) }
     }
 
-    /// What the client's word contributes to the product with `inside`.
-    pub(super) fn client_word(&self, c: u32) -> u32 {
-        if self.plain { c } else { self.mid(c) }
+    /// What the client's words contribute to the product with `inside`.
+    pub(super) fn client_words(&self, c: &[u32]) -> Zeroizing<Vec<u32>> {
+        Zeroizing::new(c.iter().map(|c| if self.plain { *c } else { self.mid(*c) }).collect())
     }
 
     /// The bits of `mid` of a word.
@@ -130,6 +144,16 @@ impl Relu {
     /// The highest bit of the input ring.
     pub(super) fn sign_bit(&self) -> u32 {
         self.spec.in_bits - 1
+    }
+
+    /// The words that are products with `inside`.
+    pub(super) fn gated(&self) -> impl Iterator<Item = &Word> {
+        self.words.iter().take_while(|word| word.gated)
+    }
+
+    /// Widths of all products of bits, in the order in which triples are consumed; the last are those with `inside`.
+    pub(super) fn products(&self) -> impl Iterator<Item = usize> {
+        self.circuit.widths().chain(std::iter::once(self.gated().count()))
     }
 
     /// Bits of the client's share that are choices of OTs.
@@ -190,7 +214,17 @@ impl Relu {
         let carry = b.xor(g, through);
         let negative = b.xor(sign, carry);
         let positive = b.not(negative);
-        let words = [w, positive].into_iter().chain(k).collect();
+        // `k`, `-2^m w` where it is not zero in the output ring, `max positive`.
+        let gated = |wire, shift: u32| Word {
+            wire,
+            gated: true,
+            weight: if shift == 0 { 1 } else { (1_u32 << shift).wrapping_neg() },
+            bits: spec.out_bits.saturating_sub(shift),
+        };
+        let mut words: Vec<Word> = k.map(|k| gated(k, 0)).into_iter().chain([gated(w, mid_bits)]).collect();
+        words.retain(|word| word.bits > 0);
+        let weight = ((1_u64 << mid_bits) - 1) as u32;
+        words.push(Word { wire: positive, gated: false, weight, bits: spec.out_bits });
         Self { spec, mid_bits, plain: false, digits, circuit: b.finish(), words, inside }
     }
 }

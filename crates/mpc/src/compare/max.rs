@@ -39,7 +39,7 @@ pub struct ServerMaterial(Vec<relu::ServerMaterial>);
 #[derive(Debug)]
 #[must_use]
 pub struct ClientMaterial {
-    seed: Block,
+    seed: Zeroizing<Block>,
     levels: Vec<relu::ClientMaterial>,
 }
 
@@ -188,7 +188,7 @@ impl ClientMaterial {
             relu::ClientMaterial::from_bytes(&max.relu, pairs, head)
         };
         let levels = max.levels(n).map(level).collect::<Result<_, _>>()?;
-        Ok(Self { seed: Block::from_bytes(block), levels })
+        Ok(Self { seed: Zeroizing::new(Block::from_bytes(block)), levels })
     }
 
     /// The mask of the rectifiers of a level; the last level ends with the caller's mask instead.
@@ -214,7 +214,9 @@ pub async fn prepare_server<R: Role>(
     rng: &mut impl CryptoRng,
 ) -> Result<ServerMaterial, CompareError> {
     let pending = begin_server(channel, max, n, send, rng).await?;
-    finish_server(channel, max, pending, receive).await
+    let answered = answer_server(channel, max, pending, receive).await?;
+    channel.flush().await?;
+    finish_server(channel, max, answered).await
 }
 
 /// Offline, client: the correlations, from its shares `c`, window after window.
@@ -230,7 +232,11 @@ pub async fn prepare_client<R: Role>(
     rng: &mut impl CryptoRng,
 ) -> Result<ClientMaterial, CompareError> {
     let pending = begin_client(channel, max, c, receive, rng).await?;
-    finish_client(channel, max, pending, send).await
+    channel.flush().await?;
+    let answered = answer_client(channel, max, pending, send).await?;
+    let material = finish_client(channel, max, answered).await?;
+    channel.flush().await?;
+    Ok(material)
 }
 
 /// The server's half after the first offline step of all levels.
@@ -240,8 +246,19 @@ pub struct ServerPending(Vec<relu::ServerPending>);
 /// The client's half after the first offline step of all levels.
 #[must_use]
 pub struct ClientPending {
-    seed: Block,
+    seed: Zeroizing<Block>,
     levels: Vec<relu::ClientPending>,
+}
+
+/// The server's half after the second.
+#[must_use]
+pub struct ServerAnswered(Vec<relu::ServerAnswered>);
+
+/// The client's half after the second.
+#[must_use]
+pub struct ClientAnswered {
+    seed: Zeroizing<Block>,
+    levels: Vec<relu::ClientAnswered>,
 }
 
 /// First offline step, server: see [`relu::begin_server`].
@@ -266,15 +283,31 @@ pub async fn begin_server<R: Role>(
 ///
 /// # Errors
 /// As [`prepare_server`].
-pub async fn finish_server<R: Role>(
+pub async fn answer_server<R: Role>(
     channel: &mut Channel<R>,
     max: &Max,
     pending: ServerPending,
     receive: &mut rot::Receiver<R>,
-) -> Result<ServerMaterial, CompareError> {
+) -> Result<ServerAnswered, CompareError> {
     let mut levels = Vec::new();
     for level in pending.0 {
-        levels.push(relu::finish_server(channel, &max.relu, level, receive).await?);
+        levels.push(relu::answer_server(channel, &max.relu, level, receive).await?);
+    }
+    Ok(ServerAnswered(levels))
+}
+
+/// Third offline step, server.
+///
+/// # Errors
+/// As [`prepare_server`].
+pub async fn finish_server<R: Role>(
+    channel: &mut Channel<R>,
+    max: &Max,
+    answered: ServerAnswered,
+) -> Result<ServerMaterial, CompareError> {
+    let mut levels = Vec::new();
+    for level in answered.0 {
+        levels.push(relu::finish_server(channel, &max.relu, level).await?);
     }
     Ok(ServerMaterial(levels))
 }
@@ -292,12 +325,12 @@ pub async fn begin_client<R: Role>(
 ) -> Result<ClientPending, CompareError> {
     let n = c.len() / max.window;
     CompareError::check_len("client's share", n * max.window, c.len())?;
-    let seed = Block::random(rng);
+    let seed = Zeroizing::new(Block::random(rng));
     let (mut values, mut levels) = (max.positions(c), Vec::new());
     for (level, pairs) in max.levels(n).enumerate() {
         let d = max.differences(&values);
         levels.push(relu::begin_client(channel, &max.relu, &d, receive, rng).await?);
-        values = max.join(&values, &ClientMaterial::mask(max, seed, level, pairs));
+        values = max.join(&values, &ClientMaterial::mask(max, *seed, level, pairs));
     }
     Ok(ClientPending { seed, levels })
 }
@@ -306,17 +339,33 @@ pub async fn begin_client<R: Role>(
 ///
 /// # Errors
 /// As [`prepare_client`].
-pub async fn finish_client<R: Role>(
+pub async fn answer_client<R: Role>(
     channel: &mut Channel<R>,
     max: &Max,
     pending: ClientPending,
     send: &mut rot::Sender<R>,
-) -> Result<ClientMaterial, CompareError> {
+) -> Result<ClientAnswered, CompareError> {
     let mut levels = Vec::new();
     for level in pending.levels {
-        levels.push(relu::finish_client(channel, &max.relu, level, send).await?);
+        levels.push(relu::answer_client(channel, &max.relu, level, send).await?);
     }
-    Ok(ClientMaterial { seed: pending.seed, levels })
+    Ok(ClientAnswered { seed: pending.seed, levels })
+}
+
+/// Third offline step, client.
+///
+/// # Errors
+/// As [`prepare_client`].
+pub async fn finish_client<R: Role>(
+    channel: &mut Channel<R>,
+    max: &Max,
+    answered: ClientAnswered,
+) -> Result<ClientMaterial, CompareError> {
+    let mut levels = Vec::new();
+    for level in answered.levels {
+        levels.push(relu::finish_client(channel, &max.relu, level).await?);
+    }
+    Ok(ClientMaterial { seed: answered.seed, levels })
 }
 
 /// Online, server: its share `max - r` from its shares `y`, window after window.
@@ -361,7 +410,7 @@ pub async fn online_client<R: Role>(
             let b = values.get(1).map_or(&[][..], Vec::as_slice);
             Zeroizing::new(r.iter().zip(b).map(|(r, b)| r.wrapping_sub(*b)).collect())
         } else {
-            ClientMaterial::mask(max, seed, i, level.len())
+            ClientMaterial::mask(max, *seed, i, level.len())
         };
         relu::online_client(channel, &max.relu, level, &d, &mask).await?;
         values = max.join(&values, &mask);

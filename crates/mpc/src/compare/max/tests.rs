@@ -64,8 +64,8 @@ fn cost_of_a_pool_and_parameters() {
     let n = 1 << 12;
     assert_eq!(max.levels(n).collect::<Vec<_>>(), [4 * n, 2 * n, n, n]);
     let cost = max.cost(n).online;
-    assert_eq!((cost.server_to_client + cost.client_to_server) / n as u64, 266);
-    assert_eq!(cost.hops, 28);
+    assert_eq!((cost.server_to_client + cost.client_to_server) / n as u64, 231);
+    assert_eq!(cost.hops, 24);
     assert!(Max::new(1, 4).is_err() && Max::new(33, 4).is_err());
     assert!(Max::new(24, 0).is_err() && Max::new(24, 1025).is_err());
     assert!(Max::new(24, 1).unwrap().levels(5).next().is_none());

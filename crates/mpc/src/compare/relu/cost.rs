@@ -56,19 +56,26 @@ pub enum Hop {
 /// The messages of the online phase of `n` elements, in their order.
 #[must_use]
 pub fn hops(relu: &Relu, n: usize) -> Vec<Hop> {
-    let words = |count: usize| count * packed_len(n, relu.spec().out_bits);
     let planes = |count: usize| Hop::Both(8 * lanes(n) * count);
     let circuit = &relu.circuit;
     let mut hops = vec![Hop::ToClient(table_bytes(relu, n))];
     hops.extend((1..=circuit.rounds()).map(|round| planes(circuit.opened(round))));
-    hops.extend([planes(relu.words.len() + 1), Hop::ToClient(words(1)), Hop::ToServer(words(2))]);
+    hops.push(planes(1 + relu.gated().count()));
+    hops.extend((!relu.words.is_empty()).then(|| planes(relu.words.len())));
+    hops.push(Hop::ToServer(packed_len(n, relu.spec().out_bits)));
     hops
 }
 
-/// Payload of the server's message offline, of the shared bits.
+/// Payload of the server's message offline, of the shared bits; none in a plain rectifier.
 #[must_use]
-pub fn shared_bytes(relu: &Relu, n: usize) -> usize {
-    relu.words.len() * packed_len(n, relu.spec().out_bits)
+pub fn shared_bytes(relu: &Relu, n: usize) -> Option<usize> {
+    (!relu.words.is_empty()).then(|| relu.words.iter().map(|word| packed_len(n, word.bits)).sum())
+}
+
+/// Payload of the client's message offline, of its factor.
+#[must_use]
+pub fn factor_bytes(relu: &Relu, n: usize) -> usize {
+    packed_len(n, relu.spec().out_bits)
 }
 
 /// Cost of a layer of `n` elements.
@@ -90,9 +97,9 @@ pub fn cost(relu: &Relu, n: usize) -> Cost {
     }
     Cost {
         offline: Traffic {
-            server_to_client: shared_bytes(relu, n) as u64 + frame + by_client,
-            client_to_server: by_server,
-            hops: 2,
+            server_to_client: shared_bytes(relu, n).map_or(0, |len| len as u64 + frame) + by_client,
+            client_to_server: by_server + factor_bytes(relu, n) as u64 + frame,
+            hops: 3,
         },
         online,
         server_ots,
@@ -107,13 +114,14 @@ pub fn extensions(relu: &Relu, n: usize) -> [Vec<usize>; 2] {
     [server, client].map(|count| rot::columns::extensions(count, n))
 }
 
-/// Bytes of the truth tables.
+/// Bytes of the truth tables and the product with the server's word.
 pub(super) fn table_bytes(relu: &Relu, n: usize) -> usize {
-    relu.digits.iter().map(|digit| packed_len(n, digit.width())).sum()
+    let tables: usize = relu.digits.iter().map(|digit| packed_len(n, digit.sent_width())).sum();
+    tables + packed_len(n, relu.spec().out_bits)
 }
 
 /// Random OTs per element sent by the server and by the client.
 pub(super) fn columns(relu: &Relu) -> (usize, usize) {
-    let ands = relu.circuit.widths().count();
-    (relu.choice_bits() + ands + relu.words.len() + 1, ands + 1)
+    let products = relu.products().count();
+    (relu.choice_bits() + products + relu.words.len(), products)
 }

@@ -2,32 +2,42 @@
 
 use std::fmt;
 
+use phineus_kernel::block::Block;
 use phineus_kernel::pack::{pack, packed_len, unpack};
+use phineus_kernel::prg::Prg;
 use phineus_kernel::wire::{PeerMisbehaved, check_len};
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use rand::Rng as _;
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
+use super::encode;
 use crate::compare::Relu;
-use crate::compare::arith::{ProductReceiver, ProductSender, SharedBit};
+use crate::compare::arith::SharedBit;
 use crate::compare::planes;
+use crate::compare::select::{ClientSelect, ServerSelect};
 use crate::triple::Triple;
 
 /// The server's correlations for one layer; consumed by the online phase.
 #[must_use]
 pub struct ServerMaterial {
     pub(super) n: usize,
-    /// Per digit and element the pads of the truth tables, the server's shares added.
+    /// Of its [`Choices`].
+    pub(super) seed: Zeroizing<Block>,
+    /// Per digit and element the pads of the truth tables.
     pub(super) pads: Pads,
-    pub(super) shares: Planes,
     pub(super) rest: Rest,
+    pub(super) select: ServerSelect,
 }
 
 /// The client's correlations for one layer; consumed by the online phase.
 #[must_use]
 pub struct ClientMaterial {
     pub(super) n: usize,
+    /// Of its [`Choices`].
+    pub(super) seed: Zeroizing<Block>,
     /// The pads at the client's positions.
     pub(super) pads: Planes,
     pub(super) rest: Rest,
+    pub(super) select: ClientSelect,
 }
 
 /// Words of all elements, digit by digit.
@@ -41,9 +51,49 @@ pub(super) struct Planes(pub(super) Vec<Vec<u64>>);
 /// What both parties have alike.
 pub(super) struct Rest {
     pub(super) triples: Vec<Triple>,
+    /// Of the products with `inside`.
+    pub(super) product: Triple,
     pub(super) words: Vec<SharedBit>,
-    pub(super) send: ProductSender,
-    pub(super) receive: ProductReceiver,
+}
+
+/// A party's random choices in the transfers of a layer, and the server's share of bits that become words: planes that
+/// follow from a seed, so that they need not be kept.
+#[derive(Zeroize, ZeroizeOnDrop)]
+pub(super) struct Choices {
+    planes: Vec<Vec<u64>>,
+    products: usize,
+}
+
+impl Choices {
+    pub(super) fn new(relu: &Relu, seed: Block, lanes: usize) -> Self {
+        let (mut rng, products) = (Prg::new(seed), relu.products().count());
+        let mut plane = || {
+            let mut bytes = Zeroizing::new(vec![0; 8 * lanes]);
+            rng.fill_bytes(&mut bytes);
+            planes::from_bytes(&bytes)
+        };
+        Self { planes: (0..products + relu.words.len()).map(|_| plane()).collect(), products }
+    }
+
+    /// All of them in the order in which the client uses them.
+    pub(super) fn all(&self) -> &[Vec<u64>] {
+        &self.planes
+    }
+
+    /// One per product of bits; the last is that of the products with `inside`.
+    pub(super) fn products(&self) -> &[Vec<u64>] {
+        &self.planes[..self.products]
+    }
+
+    /// The last of the [`Choices::products`].
+    pub(super) fn select(&self) -> &[u64] {
+        self.products().last().map_or(&[], Vec::as_slice)
+    }
+
+    /// One per bit that becomes a word.
+    pub(super) fn words(&self) -> &[Vec<u64>] {
+        &self.planes[self.products..]
+    }
 }
 
 impl ServerMaterial {
@@ -63,18 +113,20 @@ impl ServerMaterial {
     #[must_use]
     pub fn byte_len(relu: &Relu, n: usize) -> usize {
         let pads: usize = relu.digits.iter().map(|digit| packed_len(n, digit.width())).sum();
-        pads + 8 * planes::lanes(n) * relu.digit_wires() + Rest::byte_len(relu, n)
+        Block::BYTES + pads + Rest::byte_len(relu, n) + 2 * packed_len(n, relu.spec().out_bits)
     }
 
     /// The secret contents, for storage by their owner: exactly [`ServerMaterial::byte_len`] bytes.
     #[must_use]
     pub fn to_bytes(&self, relu: &Relu) -> Vec<u8> {
         let mut out = Vec::with_capacity(Self::byte_len(relu, self.n));
+        out.extend(self.seed.to_bytes());
         for (digit, pads) in relu.digits.iter().zip(&self.pads.0) {
             pack(pads, digit.width(), &mut out);
         }
-        self.shares.0.iter().for_each(|plane| planes::to_bytes(plane, &mut out));
         self.rest.append_to(relu, self.n, &mut out);
+        let bits = relu.spec().out_bits;
+        encode(self.n, [(&self.select.pad[..], bits), (&self.select.difference, bits)], &mut out);
         out
     }
 
@@ -85,10 +137,13 @@ impl ServerMaterial {
     pub fn from_bytes(relu: &Relu, n: usize, bytes: &[u8]) -> Result<Self, PeerMisbehaved> {
         check_len(WHAT, bytes, Self::byte_len(relu, n))?;
         let mut bytes = bytes;
+        let (seed, choices) = take_choices(&mut bytes, relu, n);
         let pads = relu.digits.iter().map(|digit| take_words(&mut bytes, n, digit.width()));
         let pads = Pads(pads.collect::<Result<_, _>>()?);
-        let shares = Planes(take_planes(&mut bytes, relu.digit_wires(), n));
-        Ok(Self { n, pads, shares, rest: Rest::take(relu, n, bytes)? })
+        let rest = Rest::take(relu, n, &choices, &mut bytes)?;
+        let mut word = || take_words(&mut bytes, n, relu.spec().out_bits);
+        let (bit, pad, difference) = (choices.select().to_vec(), word()?, word()?);
+        Ok(Self { n, seed, pads, rest, select: ServerSelect { bit, pad, difference } })
     }
 }
 
@@ -108,15 +163,18 @@ impl ClientMaterial {
     /// Length of the encoding for `n` elements.
     #[must_use]
     pub fn byte_len(relu: &Relu, n: usize) -> usize {
-        8 * planes::lanes(n) * relu.digit_wires() + Rest::byte_len(relu, n)
+        let pads = 8 * planes::lanes(n) * relu.digit_wires();
+        Block::BYTES + pads + Rest::byte_len(relu, n) + packed_len(n, relu.spec().out_bits)
     }
 
     /// The secret contents, for storage by their owner: exactly [`ClientMaterial::byte_len`] bytes.
     #[must_use]
     pub fn to_bytes(&self, relu: &Relu) -> Vec<u8> {
         let mut out = Vec::with_capacity(Self::byte_len(relu, self.n));
+        out.extend(self.seed.to_bytes());
         self.pads.0.iter().for_each(|plane| planes::to_bytes(plane, &mut out));
         self.rest.append_to(relu, self.n, &mut out);
+        encode(self.n, [(&self.select.pad[..], relu.spec().out_bits)], &mut out);
         out
     }
 
@@ -127,8 +185,11 @@ impl ClientMaterial {
     pub fn from_bytes(relu: &Relu, n: usize, bytes: &[u8]) -> Result<Self, PeerMisbehaved> {
         check_len(WHAT, bytes, Self::byte_len(relu, n))?;
         let mut bytes = bytes;
+        let (seed, choices) = take_choices(&mut bytes, relu, n);
         let pads = Planes(take_planes(&mut bytes, relu.digit_wires(), n));
-        Ok(Self { n, pads, rest: Rest::take(relu, n, bytes)? })
+        let rest = Rest::take(relu, n, &choices, &mut bytes)?;
+        let pad = take_words(&mut bytes, n, relu.spec().out_bits)?;
+        Ok(Self { n, seed, pads, rest, select: ClientSelect { bit: choices.select().to_vec(), pad } })
     }
 }
 
@@ -145,55 +206,39 @@ impl fmt::Debug for ClientMaterial {
 }
 
 impl Rest {
-    /// Planes: the triples, the shared bits and the receiver's choices; words: one per shared bit, two and one for the
-    /// products.
+    /// Planes of the triples; words of the shared bits.
     fn byte_len(relu: &Relu, n: usize) -> usize {
-        let triples: usize = relu.circuit.widths().map(Triple::planes).sum();
-        let count = relu.words.len();
-        8 * planes::lanes(n) * (triples + count + 1) + (count + 3) * packed_len(n, relu.spec().out_bits)
+        let triples: usize = relu.products().map(Triple::planes).sum();
+        let words: usize = relu.words.iter().map(|word| packed_len(n, word.bits)).sum();
+        8 * planes::lanes(n) * triples + words
     }
 
     fn append_to(&self, relu: &Relu, n: usize, out: &mut Vec<u8>) {
         let mut all = Vec::new();
         self.triples.iter().for_each(|triple| triple.append_to(&mut all));
-        self.words.iter().for_each(|word| all.extend(&word.bit));
-        all.extend(&self.receive.choices);
+        self.product.append_to(&mut all);
         planes::to_bytes(&all, out);
         all.zeroize();
-        let bits = relu.spec().out_bits;
-        let mask = u32::MAX >> (32 - bits);
-        let mut words = |words: &mut dyn Iterator<Item = u32>| {
-            let mut words: Vec<u32> = words.take(n).map(|word| word & mask).collect();
-            pack(&words, bits, out);
-            words.zeroize();
-        };
-        self.words.iter().for_each(|shared| words(&mut shared.word.iter().copied()));
-        words(&mut self.send.strings.iter().map(|m| m[0]));
-        words(&mut self.send.strings.iter().map(|m| m[1]));
-        words(&mut self.receive.strings.iter().copied());
+        let words = self.words.iter().zip(&relu.words);
+        encode(n, words.map(|(shared, word)| (&shared.word[..], word.bits)), out);
     }
 
-    /// From a string of which the length has been checked.
-    fn take(relu: &Relu, n: usize, mut bytes: &[u8]) -> Result<Self, PeerMisbehaved> {
-        let lanes = planes::lanes(n);
-        let mut triples = Vec::new();
-        for width in relu.circuit.widths() {
-            let mut all = take_planes(&mut bytes, Triple::planes(width), n);
-            triples.push(Triple::from_planes(width, lanes, all.iter().flatten().copied()));
-            all.zeroize();
-        }
-        let mut bits = take_planes(&mut bytes, relu.words.len() + 1, n);
-        let choices = bits.pop().unwrap_or_default();
-        let mut next = || take_words::<u32>(&mut bytes, n, relu.spec().out_bits);
+    /// From the front of a string of which the length has been checked.
+    fn take(relu: &Relu, n: usize, choices: &Choices, bytes: &mut &[u8]) -> Result<Self, PeerMisbehaved> {
+        let mut triple = |width: usize, x: &[u64]| {
+            let mut planes = take_planes(bytes, Triple::planes(width), n);
+            let triple = Triple::from_planes(width, x.to_vec(), planes.iter().flatten().copied());
+            planes.zeroize();
+            triple
+        };
+        let triples =
+            relu.circuit.widths().zip(choices.products()).map(|(width, x)| triple(width, x)).collect();
+        let product = triple(relu.gated().count(), choices.select());
         let mut words = Vec::new();
-        for bit in bits {
-            words.push(SharedBit { bit, word: next()? });
+        for (word, bit) in relu.words.iter().zip(choices.words()) {
+            words.push(SharedBit { bit: bit.clone(), word: take_words(bytes, n, word.bits)? });
         }
-        let (mut first, mut second) = (next()?, next()?);
-        let send = ProductSender { strings: first.iter().zip(&second).map(|(a, b)| [*a, *b]).collect() };
-        first.zeroize();
-        second.zeroize();
-        Ok(Self { triples, words, send, receive: ProductReceiver { choices, strings: next()? } })
+        Ok(Self { triples, product, words })
     }
 }
 
@@ -204,6 +249,15 @@ fn take<'b>(bytes: &mut &'b [u8], len: usize) -> &'b [u8] {
     let (head, tail) = bytes.split_at(len.min(bytes.len()));
     *bytes = tail;
     head
+}
+
+/// The seed, and what follows from it.
+fn take_choices(bytes: &mut &[u8], relu: &Relu, n: usize) -> (Zeroizing<Block>, Choices) {
+    let mut block = [0; Block::BYTES];
+    block.copy_from_slice(take(bytes, Block::BYTES));
+    let seed = Zeroizing::new(Block::from_bytes(block));
+    let choices = Choices::new(relu, *seed, planes::lanes(n));
+    (seed, choices)
 }
 
 fn take_planes(bytes: &mut &[u8], count: usize, n: usize) -> Vec<Vec<u64>> {
