@@ -19,11 +19,12 @@ pub struct Pool {
 
 impl Pool {
     /// The maxima that make a max-pool of `[channels, height, width]`, one after the other; none if windows have one value,
-    /// `None` if `bits` is no width in which maxima can be taken.
+    /// `None` if `bits` is no width in which maxima can be taken. The window must be sane ([`op::pool::is_sane`]).
     ///
     /// Overlapping windows share the maxima of their rows, which saves a quarter of the comparisons of 3x3 windows of stride
     /// 2 and half of those of stride 1, at the same depth.
-    pub(super) fn of(shape: [usize; 3], window: &Window, bits: u32) -> Option<Vec<Self>> {
+    #[must_use]
+    pub fn of(shape: [usize; 3], window: &Window, bits: u32) -> Option<Vec<Self>> {
         let [kh, kw] = window.kernel;
         if kh * kw == 1 {
             return Some(Vec::new());
@@ -49,8 +50,9 @@ impl Pool {
         Some(Self { max: Max::new(bits, values).ok()?, windows: 1, gather: None })
     }
 
-    /// Values that its windows read, from those of the layer before.
-    pub(crate) fn gather(&self, values: &[u32], windows: Range<usize>) -> Vec<u32> {
+    /// Values that its windows read, window by window, from those of the layer before.
+    #[must_use]
+    pub fn gather(&self, values: &[u32], windows: Range<usize>) -> Vec<u32> {
         let size = self.max.window();
         let places = windows.start * size..windows.end * size;
         match &self.gather {

@@ -126,7 +126,7 @@ async fn a_pinned_plan_is_the_only_one_that_either_side_accepts() {
     // A client that agrees to something else.
     let (mut client, server) = mem::pair();
     let serving = host.serve(server);
-    let mut hello = b"PHINEUS\0\x04\0".to_vec();
+    let mut hello = b"PHINEUS\0\x05\0".to_vec();
     pad(&mut hello);
     client.send_bytes(HELLO, &hello).await.unwrap();
     client.recv_bounded(WELCOME, 1 << 20).await.unwrap();
@@ -288,7 +288,7 @@ async fn another_plan_of_a_bulk_is_refused() {
     let host = Host::of([nets::tiny("tiny")]);
     let (mut client, server) = mem::pair();
     let serving = host.serve(server);
-    let mut hello = b"PHINEUS\0\x04\0".to_vec();
+    let mut hello = b"PHINEUS\0\x05\0".to_vec();
     pad(&mut hello);
     client.send_bytes(HELLO, &hello).await.unwrap();
     client.recv_bounded(WELCOME, 1 << 20).await.unwrap();

@@ -1,16 +1,19 @@
 //! `phineus bench activations`: what non-linear layers cost per element, beside targets and floors.
 //!
 //! A rectifier has a ring of 24 bits, drops 8 and yields 8 in a ring of 24; a pool takes the largest of nine values of
-//! 24 bits. A floor is the time of the hash calls alone, at the rate measured in the same run. Figures of oblivious
+//! 24 bits, garbled window by window, by oblivious transfer as a plan does it. A floor is the time of the hash calls alone, at the rate measured in the same run. Figures of oblivious
 //! transfer are means over several runs, since silent ones are made in bulk and kept; others are medians.
 
 use std::hint::black_box;
 use std::path::Path;
 
 use cpu_time::ThreadTime;
+use phineus_infer::plan::Pool;
 use phineus_kernel::block::Block;
 use phineus_kernel::hash::{LANES, tccr_groups};
 use phineus_kernel::prg::Prg;
+use phineus_model::graph::Window;
+use phineus_model::op;
 use phineus_mpc::compare::{Relu, ReluSpec, Rounding, max, relu};
 use phineus_mpc::gc::gadgets::{self, ActSpec};
 use phineus_mpc::gc::{Circuit, GarblerInputs, GarblerLabels, InputSeed, Span, evaluate, garble_into};
@@ -50,6 +53,8 @@ struct Results {
 const BITS: u32 = 24;
 /// Elements per run.
 const ELEMENTS: usize = 1 << 16;
+/// Of the max-pool: channels, height, width.
+const IMAGE: [usize; 3] = [16, 47, 47];
 /// Runs of a measurement of garbling, of which the median counts.
 const RUNS: usize = 15;
 /// Runs of a measurement with transfers, of which the mean counts.
@@ -332,34 +337,55 @@ fn phase(laps: &[[Lap; 2]], first: usize, elements: usize) -> Mean {
 }
 
 fn pool_by_transfers() -> Result<Vec<Row>, Failure> {
-    let layer = max::Max::new(BITS, 9)?;
-    let windows = ELEMENTS / 8;
-    let [y, c, mask] = shares(9 * windows, windows);
+    let window = Window { kernel: [3; 2], stride: [2; 2], pads: [0; 4], ceil: false };
+    let pools = Pool::of(IMAGE, &window, BITS).unwrap_or_default();
+    let windows = pools.last().map_or(0, |pool| pool.windows);
+    let [y, c, _] = shares(IMAGE.iter().product(), 0);
+    // The client's shares of what each pool reads, and its mask of the result.
+    let mut known = vec![c];
+    known.extend(pools.iter().map(|pool| shares(0, pool.windows)[2].clone()));
     let laps = parties::run(
         Engine::Silent(Set::B11),
         async |client| {
             for _ in 0..REPETITIONS {
-                let (send, receive) = (&mut client.send, &mut client.receive);
-                let channel = &mut client.channel;
-                let material =
-                    max::prepare_client(channel, &layer, &c, send, receive, &mut client.rng).await?;
+                let mut materials = Vec::new();
+                for (pool, c) in pools.iter().zip(&known) {
+                    let (send, receive) = (&mut client.send, &mut client.receive);
+                    let (channel, c) = (&mut client.channel, pool.gather(c, 0..pool.windows));
+                    materials.push(
+                        max::prepare_client(channel, &pool.max, &c, send, receive, &mut client.rng).await?,
+                    );
+                }
                 client.lap();
-                max::online_client(&mut client.channel, &layer, material, &c, &mask).await?;
+                for ((pool, material), known) in pools.iter().zip(materials).zip(known.windows(2)) {
+                    let c = pool.gather(&known[0], 0..pool.windows);
+                    max::online_client(&mut client.channel, &pool.max, material, &c, &known[1]).await?;
+                }
                 client.lap();
             }
             Ok(())
         },
         async |server| {
             for _ in 0..REPETITIONS {
-                let (send, receive) = (&mut server.send, &mut server.receive);
-                let channel = &mut server.channel;
-                let material =
-                    max::prepare_server(channel, &layer, windows, send, receive, &mut server.rng).await?;
+                let mut materials = Vec::new();
+                for Pool { max, windows, .. } in &pools {
+                    let (send, receive) = (&mut server.send, &mut server.receive);
+                    let channel = &mut server.channel;
+                    materials.push(
+                        max::prepare_server(channel, max, *windows, send, receive, &mut server.rng).await?,
+                    );
+                }
                 server.lap();
-                let share = max::online_server(&mut server.channel, &layer, material, &y).await?;
+                let mut values = y.clone();
+                for (pool, material) in pools.iter().zip(materials) {
+                    let y = pool.gather(&values, 0..pool.windows);
+                    values = max::online_server(&mut server.channel, &pool.max, material, &y).await?;
+                }
                 server.lap();
-                let largest = |i: usize| (9 * i..9 * i + 9).map(|j| opened(y[j], c[j])).max();
-                if (0..windows).any(|i| Some(opened(share[i], mask[i])) != largest(i)) {
+                let image: Vec<i32> = y.iter().zip(&known[0]).map(|(y, c)| opened(*y, *c)).collect();
+                let masks = known.last().map_or(&[][..], Vec::as_slice);
+                let got = values.iter().zip(masks).map(|(y, r)| opened(*y, *r));
+                if !got.eq(op::pool::max(&image, IMAGE, &window)) {
                     return Err(Failure::new("a maximum by oblivious transfer is wrong"));
                 }
             }
@@ -367,12 +393,14 @@ fn pool_by_transfers() -> Result<Vec<Row>, Failure> {
         },
     )?;
     let (offline, online) = (phase(&laps, 0, windows), phase(&laps, 1, windows));
-    let name = "3x3 max-pool by OT";
+    let name = "3x3 max-pool of stride 2 by OT";
     let total = offline.client + offline.server + online.client + online.server;
+    let hops: u64 = pools.iter().map(|pool| pool.max.cost(pool.windows).online.hops).sum();
     Ok(vec![
         row(name, "CPU of both, both phases", "us", total * 1e6, 10.0),
+        row(name, "offline, both ways", "B", offline.bytes, None),
         row(name, "online, both ways", "B", online.bytes, 180.0),
-        row(name, "messages one after the other", "", layer.cost(windows).online.hops as f64, 30.0),
+        row(name, "messages one after the other", "", hops as f64, 30.0),
     ])
 }
 
