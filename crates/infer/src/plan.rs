@@ -195,6 +195,7 @@ impl Plan {
         let mut choices = Vec::with_capacity(graph.nodes.len());
         // Whether a value can be shared before any protocol has run: masks, and what is computed from them alone.
         let mut early = vec![false; graph.nodes.len()];
+        let mut layers = 0..;
         for (node, this) in graph.nodes.iter().enumerate() {
             early[node] = match &this.op {
                 Op::Linear { .. } => false,
@@ -203,7 +204,9 @@ impl Plan {
             };
             choices.push(match &this.op {
                 Op::Input => Choice::Input,
-                Op::Linear { weights, .. } if early[this.inputs[0]] => Choice::Linear(*weights),
+                Op::Linear { .. } if early[this.inputs[0]] => {
+                    Choice::Linear(layers.next().unwrap_or_default())
+                }
                 Op::Linear { .. } => {
                     return Err(unsupported(&this.name, "a linear layer directly behind another one"));
                 }
@@ -527,6 +530,7 @@ pub fn op_name(op: &Op) -> &'static str {
         Op::Act(Act { rescale, .. }) if rescale.lo == 0 => "relu",
         Op::Act(_) => "rescale",
         Op::Add { .. } => "add",
+        Op::Bias { .. } => "bias",
         Op::SumPool(_) => "sumpool",
         Op::Concat => "concat",
         Op::Pad { .. } => "pad",

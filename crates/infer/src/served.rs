@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use phineus_he::{Eval, Poly};
-use phineus_model::fixed::Model;
+use phineus_model::fixed::{Model, Op};
+use phineus_model::graph::NodeId;
 use phineus_model::phn::Public;
+use phineus_model::reference;
 use rayon::prelude::*;
 use thiserror::Error;
 
@@ -138,6 +140,17 @@ impl Served {
         let bits = u32::MAX >> (32 - layer.bits);
         sum.iter_mut().for_each(|word| *word &= bits);
         sum
+    }
+
+    /// Adds the constants of a bias to the server's share of `node`; nothing to that of any other node.
+    pub(crate) fn add_bias(&self, node: NodeId, share: &mut [u32]) {
+        let graph = &self.model.graph;
+        if let Op::Bias { weights, .. } = graph.nodes[node].op {
+            reference::add_bias(&self.model.weights[weights].bias, share);
+            // The plan may have widened the ring.
+            let mask = self.plan.public().graph.facts[node].mask();
+            share.iter_mut().for_each(|word| *word &= mask);
+        }
     }
 
     /// The weights of a layer.

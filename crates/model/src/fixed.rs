@@ -142,7 +142,7 @@ impl Act {
 }
 
 /// An operation on integers modulo `2^bits`. Everything but `Linear`, `Act` and `Product` is additive and
-/// data-independent, so that each party applies it to its own share.
+/// data-independent, so that each party applies it to its own share; a `Bias` but for its constant.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Op {
     /// The client's input.
@@ -197,6 +197,14 @@ pub enum Op {
     },
     /// The exact product of two values: of one shape, or an image `[c, h, w]` with a factor `[c, 1, 1]` per channel.
     Product,
+    /// `(x << shift) + b`, the provider's constant b per channel (index of the first axis): on shares the provider alone adds
+    /// it.
+    Bias {
+        /// Index into [`Model::weights`], of which only the bias counts.
+        weights: usize,
+        /// Bits by which the value is shifted first.
+        shift: u32,
+    },
 }
 
 /// What the client learns.
@@ -247,10 +255,10 @@ impl Graph {
     }
 }
 
-/// One linear layer's secret parameters. `Debug` prints sizes only.
+/// Secret parameters of one linear layer, or of one bias. `Debug` prints sizes only.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Weights {
-    /// `[out_channels][in_channels / groups][kernel_h][kernel_w]`.
+    /// `[out_channels][in_channels / groups][kernel_h][kernel_w]`; none of a bias.
     pub weights: Vec<i32>,
     /// One per output channel, at the scale of the accumulator.
     pub bias: Vec<i32>,

@@ -4,6 +4,7 @@
 //! A canonical graph has no product that is a hard swish, no [`Op::Affine`], no padding in front of a layer that can pad by itself, no maximum after
 //! a clip, no chain of movers that is one mover, and no node that the output does not depend on.
 
+pub mod defer_scale;
 pub mod fold_affine;
 pub mod fold_pad;
 pub mod fuse;

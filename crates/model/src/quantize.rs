@@ -129,8 +129,12 @@ pub fn quantize(
         return Err(QuantizeError::NoSamples);
     }
     preprocess.validate(graph.nodes.first().map_or(&[], |input| &input.shape))?;
-    let graph = pass::canonical(graph.clone())?;
-    let ranges = calibrate::ranges(&graph, samples, &preprocess, options.calibration)?;
+    let mut graph = pass::canonical(graph.clone())?;
+    let mut ranges = calibrate::ranges(&graph, samples, &preprocess, options.calibration)?;
+    let bounds: Vec<f64> = ranges.iter().map(|range| range.magnitude).collect();
+    if pass::defer_scale::run(&mut graph, &bounds) {
+        ranges = calibrate::ranges(&graph, samples, &preprocess, options.calibration)?;
+    }
     let skeleton = lower::lower(&graph, ranges[0].lo >= 0.0)?;
     let scales = scale::solve(&skeleton, &ranges, options)?;
     let (fixed_graph, weights) = emit::emit(&skeleton, &scales, options, graph.head)?;

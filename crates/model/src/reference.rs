@@ -158,6 +158,11 @@ fn node_value(model: &Model, id: usize, values: &[Vec<u32>], activation: &mut Ac
         Op::Linear { conv, weights, .. } => linear(conv, &all_weights[*weights], &signed(read[0], from)),
         Op::Act(act) => activation(act, shape, read[0], from, fact),
         Op::Product => op::product::run(read[0], read[1]),
+        op @ Op::Bias { weights, .. } => {
+            let mut value = additive(op, &read, shape);
+            add_bias(&all_weights[*weights].bias, &mut value);
+            value
+        }
         op => additive(op, &read, shape),
     };
     // Rings only shrink outside of activations, so words modulo a wider power of two just lose bits.
@@ -172,6 +177,8 @@ pub fn additive(op: &Op, read: &[&[u32]], shape: &[usize]) -> Vec<u32> {
     let Some(&x) = read.first() else { return Vec::new() };
     match (op, shape) {
         (Op::Add { shifts }, _) => op::add::run(read, shifts),
+        // Its constant is the provider's to add.
+        (Op::Bias { shift, .. }, _) => op::add::run(&read[..1], &[*shift]),
         (Op::SumPool(window), &[c, h, w]) => op::pool::sum(x, [c, h, w], window),
         (Op::Concat, _) => op::concat::run(read),
         (Op::Pad { pads }, _) => op::pad::run(x, shape, pads),
@@ -181,6 +188,14 @@ pub fn additive(op: &Op, read: &[&[u32]], shape: &[usize]) -> Vec<u32> {
         (Op::Select { mask }, _) => op::select::run(x, mask),
         (Op::Merge { mask }, _) => op::select::merge([x, read.get(1).copied().unwrap_or_default()], mask),
         _ => Vec::new(),
+    }
+}
+
+/// Adds the constants of a [`Op::Bias`], one per channel, modulo `2^32`: to words of the value, or to the provider's share.
+pub fn add_bias(bias: &[i32], value: &mut [u32]) {
+    let per_channel = (value.len() / bias.len().max(1)).max(1);
+    for (channel, bias) in value.chunks_mut(per_channel).zip(bias) {
+        channel.iter_mut().for_each(|word| *word = word.wrapping_add(*bias as u32));
     }
 }
 

@@ -142,7 +142,11 @@ pub(crate) async fn online(
                 let y: Vec<_> = layer.inputs().iter().map(|input| value(&shares, *input)).collect();
                 Some(nonlinear_online(channel, (layer, material), delta.as_ref(), &seed, &y).await?)
             }
-            Choice::Local => compute(|| local::apply(graph, node, &shares)),
+            Choice::Local => compute(|| {
+                let mut share = local::apply(graph, node, &shares)?;
+                served.add_bias(node, &mut share);
+                Some(share)
+            }),
             // Plans with such nodes have no pre-computes.
             Choice::Cipher(_) => return Err(ProtocolError::Material),
         };

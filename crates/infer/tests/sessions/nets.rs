@@ -246,6 +246,20 @@ pub(crate) fn patterns() -> Vec<Model> {
         let x = net.push(Op::HardSwish, &[sum]);
         net.dense(x, 3)
     });
+    add("normalised before the rectifier", &[2, 8, 8], &plain, |net| {
+        let x = net.conv(0, same(3, 3));
+        let y = net.conv(0, same(2, 1));
+        let joined = net.push(Op::Concat, &[x, y]);
+        let scale = vec![0.5, 2.0, 1.5, 0.0, 1e-3];
+        let x = net.push(Op::Affine { scale, shift: vec![0.1, -0.2, 0.3, 0.1, 0.2] }, &[joined]);
+        let x = net.relu(x);
+        let x = net.conv(x, same(4, 1));
+        let x = net.push(Op::AvgPool { window: window(2, 2, 0), count_pad: false }, &[x]);
+        let joined = net.push(Op::Concat, &[x, x]);
+        let x = net.push(Op::Affine { scale: vec![1.0; 8], shift: vec![0.1; 8] }, &[joined]);
+        let x = net.relu(x);
+        net.dense(x, 3)
+    });
     add("signed rescale", &[3, 5, 5], &plain, |net| {
         let x = net.conv(0, same(4, 3));
         let x = net.conv(x, same(4, 1));

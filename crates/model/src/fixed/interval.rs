@@ -30,6 +30,10 @@ impl Graph {
                     (Some(weights), Some(&x)) => linear(conv, weights, x),
                     _ => (-FAR, FAR),
                 },
+                Op::Bias { weights: index, .. } => match weights.get(*index) {
+                    Some(weights) => biased(&weights.bias, additive(&node.op, &inputs)),
+                    None => (-FAR, FAR),
+                },
                 op => additive(op, &inputs),
             };
             all.push(interval);
@@ -37,14 +41,14 @@ impl Graph {
         all
     }
 
-    /// For every node, whether its interval depends on weights: linear layers and everything after them up to the
+    /// For every node, whether its interval depends on weights: linear layers, biases and everything after them up to the
     /// next [`Act`].
     #[must_use]
     pub fn depends_on_weights(&self) -> Vec<bool> {
         let mut all: Vec<bool> = Vec::with_capacity(self.nodes.len());
         for node in &self.nodes {
             let depends = match node.op {
-                Op::Linear { .. } => true,
+                Op::Linear { .. } | Op::Bias { .. } => true,
                 Op::Act(_) | Op::Input => false,
                 _ => node.inputs.iter().any(|&id| all.get(id).copied().unwrap_or_default()),
             };
@@ -81,7 +85,7 @@ pub struct Margin {
     pub engines: i64,
 }
 
-/// The interval of an operation without secrets, from those of its inputs.
+/// The interval of an operation without secrets, from those of its inputs; of a bias without its constants.
 pub(crate) fn additive(op: &Op, inputs: &[Interval]) -> Interval {
     let hull = inputs.iter().copied().reduce(|(a, b), (c, d)| (a.min(c), b.max(d))).unwrap_or_default();
     match op {
@@ -92,6 +96,7 @@ pub(crate) fn additive(op: &Op, inputs: &[Interval]) -> Interval {
             };
             (near(sum(|x| x.0)), near(sum(|x| x.1)))
         }
+        Op::Bias { shift, .. } => (near(i128::from(hull.0) << shift), near(i128::from(hull.1) << shift)),
         Op::SumPool(window) => sum_pool(window, hull),
         Op::Pad { .. } => (hull.0.min(0), hull.1.max(0)),
         Op::Product => product(inputs),
@@ -135,6 +140,12 @@ fn linear(conv: &Conv, layer: &Weights, x: Interval) -> Interval {
         bound = Some(bound.map_or((least, most), |(a, b)| (a.min(least), b.max(most))));
     }
     bound.map_or((0, 0), |(a, b)| (near(a), near(b)))
+}
+
+fn biased(bias: &[i32], (lo, hi): Interval) -> Interval {
+    let end =
+        |by: Option<&i32>, end: i64| near(i128::from(end) + i128::from(by.copied().unwrap_or_default()));
+    (end(bias.iter().min(), lo), end(bias.iter().max(), hi))
 }
 
 fn product(inputs: &[Interval]) -> Interval {

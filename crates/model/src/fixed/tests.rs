@@ -333,6 +333,13 @@ fn mutate(graph: &mut Graph, node: usize, field: usize, value: usize) {
             _ if (at / 10).is_multiple_of(2) => *weights = value,
             _ => *weight_bits = small,
         },
+        Op::Bias { weights, shift } => {
+            if at.is_multiple_of(2) {
+                *weights = value
+            } else {
+                *shift = small
+            }
+        }
         Op::Act(act) => match at % 8 {
             0 => act.rescale.shift = small,
             1 => act.rescale.lo = word,

@@ -150,10 +150,10 @@ impl Graph {
         Ok(())
     }
 
-    /// Number of linear layers.
+    /// Number of nodes with secret parameters: linear layers and biases.
     #[must_use]
-    pub fn linear_layers(&self) -> usize {
-        self.nodes.iter().filter(|node| matches!(node.op, Op::Linear { .. })).count()
+    pub fn secret_layers(&self) -> usize {
+        self.nodes.iter().filter(|node| matches!(node.op, Op::Linear { .. } | Op::Bias { .. })).count()
     }
 
     /// Structure: inputs, shapes, geometry, cost.
@@ -181,6 +181,19 @@ impl Graph {
                 }
                 budget.layers += 1;
                 check_conv(conv, budget)?;
+            }
+            Op::Bias { weights, shift } => {
+                if *weights != budget.layers {
+                    return Err(Fault::WeightIndex);
+                }
+                budget.layers += 1;
+                if *shift >= self.facts[id].bits.min(32) {
+                    return Err(Fault::Rescale);
+                }
+                if node.shape.is_empty() {
+                    return Err(Fault::Shape);
+                }
+                take(&mut budget.weights, node.shape.first().copied())?;
             }
             Op::Act(Act { max_pool: Some(window), .. }) => {
                 check_window(window, inputs[0])?;
@@ -293,16 +306,19 @@ impl Model {
     pub fn validate_structure(&self) -> Result<(), GraphError> {
         self.graph.validate()?;
         check_companions(&self.graph, &self.preprocess, &self.labels)?;
-        let needed = self.graph.linear_layers();
+        let needed = self.graph.secret_layers();
         if self.weights.len() != needed {
             return Err(GraphError::Weights { given: self.weights.len(), needed });
         }
         for (node, n) in self.graph.nodes.iter().enumerate() {
-            if let Op::Linear { conv, weights, .. } = &n.op {
-                let layer = &self.weights[*weights];
-                if layer.weights.len() != conv.weight_len() || layer.bias.len() != conv.out_channels {
-                    return Err(GraphError::Node { node, fault: Fault::WeightLength });
-                }
+            let (weights, lengths) = match &n.op {
+                Op::Linear { conv, weights, .. } => (*weights, (conv.weight_len(), conv.out_channels)),
+                Op::Bias { weights, .. } => (*weights, (0, n.shape.first().copied().unwrap_or_default())),
+                _ => continue,
+            };
+            let layer = &self.weights[weights];
+            if (layer.weights.len(), layer.bias.len()) != lengths {
+                return Err(GraphError::Node { node, fault: Fault::WeightLength });
             }
         }
         Ok(())
@@ -381,7 +397,7 @@ fn has_shape(op: &Op, inputs: &[&[usize]], output: &[usize]) -> bool {
             image(inputs[0], conv.in_channels, conv.input) && image(output, conv.out_channels, conv.output())
         }
         Op::Act(Act { max_pool: Some(window), .. }) | Op::SumPool(window) => pooled(window, inputs[0]),
-        Op::Act(_) => inputs[0] == output,
+        Op::Act(_) | Op::Bias { .. } => inputs[0] == output,
         Op::Add { .. } => inputs.iter().all(|input| *input == output),
         Op::Concat => same(op::concat::shape(inputs)),
         Op::Pad { pads } => same(op::pad::shape(inputs[0], pads)),

@@ -62,7 +62,7 @@ fn append(before: &mut Op, scale: &[f32], shift: &[f32]) -> bool {
 }
 
 /// Makes a layer apply an affine map to its input first.
-fn prepend(conv: &Conv, weights: &mut [f32], bias: &mut [f32], scale: &[f32], shift: &[f32]) {
+pub(super) fn prepend(conv: &Conv, weights: &mut [f32], bias: &mut [f32], scale: &[f32], shift: &[f32]) {
     let per_group = conv.in_channels / conv.groups;
     let outputs_per_group = conv.out_channels / conv.groups;
     let taps = conv.kernel[0] * conv.kernel[1];

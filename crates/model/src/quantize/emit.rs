@@ -33,7 +33,7 @@ pub(super) fn emit(
         let (lo, hi) = match &op {
             Op::Input => bounds(piece.natural, options.activation_bits),
             // Settled below, from the weights.
-            Op::Linear { .. } => (0, 0),
+            Op::Linear { .. } | Op::Bias { .. } => (0, 0),
             op => additive(op, &read),
         };
         graph.facts.push(Fact { step: scales.step[id], lo, hi, bits: UNSETTLED });
@@ -110,6 +110,13 @@ fn operation(
         Kind::Add => {
             let shift = |&x: &usize| scale::exponent(scales.step[x] / step).max(0) as u32;
             Op::Add { shifts: inputs.iter().map(shift).collect() }
+        }
+        Kind::Bias(bias) => {
+            let bias =
+                bias.iter().map(|&b| integer_bias(f64::from(b) / step, piece)).collect::<Result<_, _>>()?;
+            all_weights.push(Weights { weights: Vec::new(), bias });
+            let shift = scale::exponent(scales.step[inputs[0]] / step).max(0) as u32;
+            Op::Bias { weights: all_weights.len() - 1, shift }
         }
         Kind::Sum => Op::Add { shifts: vec![0; inputs.len()] },
         Kind::Product => Op::Product,

@@ -56,6 +56,8 @@ pub(super) enum Kind<'a> {
         function: Function,
     },
     Add,
+    /// A narrow value plus a constant per channel.
+    Bias(Cow<'a, [f32]>),
     /// A sum of values of one step, which is as narrow as they are.
     Sum,
     /// Its second factor is the one that counts per channel.
@@ -153,6 +155,13 @@ impl<'a> Lowering<'a> {
             Op::Linear { conv, weights, bias } => {
                 let kind = Kind::Linear { conv: *conv, weights: weights.into(), bias: bias.into() };
                 self.linear(id, kind, x)
+            }
+            Op::Affine { scale, shift } if scale.iter().all(|&s| s == 1.0) => {
+                if !shift.iter().all(|t| t.is_finite()) {
+                    return Err(QuantizeError::NotFinite { node: node.name.clone() });
+                }
+                let x = self.narrow(x);
+                Ok(self.push(id, Kind::Bias(shift.into()), vec![x], Class::Wide, false))
             }
             Op::Affine { scale, shift } => {
                 let channels = scale.len();

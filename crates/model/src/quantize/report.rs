@@ -49,6 +49,7 @@ fn name(op: &Op) -> &'static str {
         Op::Act(act) if act.rescale.lo == 0 => "relu",
         Op::Act(_) => "rescale",
         Op::Add { .. } => "add",
+        Op::Bias { .. } => "bias",
         Op::SumPool(_) => "sum pool",
         Op::Concat => "concat",
         Op::Pad { .. } => "pad",

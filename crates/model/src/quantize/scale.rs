@@ -219,6 +219,7 @@ fn tie(
                     if class(x) == Class::Wide { exact(id, x, 1.0)? } else { links.push((x, id)) }
                 }
             }
+            Kind::Bias(_) => links.push((inputs[0], id)),
             Kind::Sum => inputs.iter().try_for_each(|&x| exact(id, x, 1.0))?,
             Kind::Product => exact(id, inputs[0], factors[id])?,
             Kind::SumPool(window) => {

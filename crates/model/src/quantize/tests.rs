@@ -209,7 +209,7 @@ fn activations_by_element() {
         })
         .collect();
     assert_eq!(acts, [(48, false, 0), (96, false, -128), (48, true, -128), (96, false, 0)]);
-    assert_eq!(model.graph.linear_layers(), 3);
+    assert_eq!(model.graph.secret_layers(), 3);
     // A rectifier that something else reads as well is computed for all elements there.
     let mut net = Net::new(&[2, 4, 4]);
     let x = net.conv(0, 2, 3, 1);
@@ -544,3 +544,29 @@ fn a_step_that_is_too_small_for_the_weights_grows() {
 }
 
 mod gates;
+
+#[test]
+fn a_normalisation_before_a_rectifier_is_a_bias() {
+    let mut net = Net::new(&[2, 8, 8]);
+    let (x, y) = (net.conv(0, 3, 3, 1), net.conv(0, 2, 1, 1));
+    let joined = net.push(Float::Concat, &[x, y]);
+    let scale = vec![0.5, 2.0, 1.5, 0.7, 1e-3];
+    let affine = Float::Affine { scale, shift: vec![0.1, -0.2, 0.3, 0.1, 0.2] };
+    let normal = net.push(affine, &[joined]);
+    let rectified = net.relu(normal);
+    let x = net.conv(rectified, 4, 1, 1);
+    let model = follows(&net.classes(x, 3), 0.05);
+    let (graph, facts) = (&model.graph, &model.graph.facts);
+    let bias = graph.nodes.iter().position(|node| matches!(node.op, Op::Bias { .. })).unwrap();
+    assert_eq!(graph.secret_layers(), 5);
+    // No wider than two summands of eight bits, and the margin of the rectifier.
+    assert!(facts[bias].bits <= 10, "{:?}", facts[bias]);
+    assert_eq!(facts[bias].step, facts[graph.nodes[bias].inputs[0]].step);
+    let mut wrong = model.clone();
+    let Op::Bias { weights, .. } = graph.nodes[bias].op else { unreachable!() };
+    wrong.weights[weights].bias.pop();
+    assert!(wrong.validate().is_err());
+    let mut wide = model.clone();
+    wide.weights[weights].bias[0] = 1 << 20;
+    assert!(wide.validate().is_err());
+}

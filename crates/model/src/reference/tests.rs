@@ -57,6 +57,10 @@ fn element(model: &Model, id: usize, at: usize, values: &[Vec<i128>]) -> i128 {
                 rescale(&q.rescale, i128::from(q.c2) * v * v + i128::from(q.c1) * v + i128::from(q.c0))
             })
         }
+        Op::Bias { weights, shift } => {
+            let bias = &model.weights[*weights].bias;
+            (x(0)[at] << shift) + i128::from(bias[at / (node.len() / bias.len())])
+        }
         Op::Add { shifts } => (0..shifts.len()).map(|i| x(i)[at] << shifts[i]).sum(),
         Op::SumPool(window) => under(window).into_iter().sum(),
         Op::Product => x(0)[at] * x(1)[if x(1).len() == x(0).len() { at } else { c }],
