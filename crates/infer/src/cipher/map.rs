@@ -7,6 +7,8 @@ use phineus_model::graph::Conv;
 
 use super::layout::pixel;
 
+mod product;
+
 /// The pattern of a linear map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Shape {
@@ -202,6 +204,9 @@ mod tests {
                 row.sort_unstable();
                 assert_eq!(row, met);
             }
+            let x: Vec<f64> = x.iter().map(|&v| v.into()).collect();
+            let found = Shape::Conv(conv).times(&weights, f64::from, &x);
+            assert_eq!(found, expected.iter().map(|&v| f64::from(v)).collect::<Vec<_>>());
         }
     }
 
@@ -210,5 +215,10 @@ mod tests {
         let entries = Entries::new(Shape::Dense { inputs: 3, outputs: 2 });
         assert_eq!(entries.weight(1, 2), Some(5));
         assert_eq!((entries.terms(), entries.shape().weights()), (vec![3, 3], 6));
+        let weights: Vec<f32> = (0..19 * 2).map(|k| (k % 7) as f32 - 3.0).collect();
+        let x: Vec<f64> = (0..19).map(|k| f64::from(k % 5) - 1.0).collect();
+        let row = |o: usize| -> f64 { (0..19).map(|i| f64::from(weights[o * 19 + i]).powi(2) * x[i]).sum() };
+        let wide = Shape::Dense { inputs: 19, outputs: 2 };
+        assert_eq!(wide.times(&weights, |w| f64::from(w).powi(2), &x), [row(0), row(1)]);
     }
 }

@@ -13,8 +13,9 @@
 use phineus_model::fixed::{self, Model};
 use phineus_model::float::Graph;
 use phineus_model::graph::{Conv, Window};
+use rayon::prelude::*;
 
-use super::map::{Entries, Shape};
+use super::map::Shape;
 use super::program::Affine;
 
 mod chain;
@@ -185,12 +186,9 @@ impl Network {
             let x: Vec<f64> =
                 values.last().map_or_else(|| input.to_vec(), |x| x.iter().map(|v| v * v).collect());
             assert_eq!(x.len(), shape.inputs(), "length of the input");
-            let entries = Entries::new(*shape);
-            let output = |o: usize| {
-                let sum: f64 = entries.row(o).map(|(i, k)| f64::from(affine.weights[k]) * x[i]).sum();
-                sum * affine.scale + affine.bias[o]
-            };
-            values.push((0..shape.outputs()).map(output).collect());
+            let mut sums = shape.times(&affine.weights, f64::from, &x);
+            sums.iter_mut().zip(&affine.bias).for_each(|(sum, bias)| *sum = *sum * affine.scale + bias);
+            values.push(sums);
         }
         values
     }
@@ -198,13 +196,11 @@ impl Network {
     /// The largest outcome of every map over some inputs.
     #[must_use]
     pub fn largest(&self, inputs: &[Vec<f64>]) -> Vec<f64> {
-        let mut largest = vec![0.0; self.shapes.len()];
-        for input in inputs {
-            for (largest, values) in largest.iter_mut().zip(self.trace(input)) {
-                *largest = values.iter().fold(*largest, |m: f64, v| m.max(v.abs()));
-            }
-        }
-        largest
+        let of_one = |input: &Vec<f64>| -> Vec<f64> {
+            self.trace(input).iter().map(|values| values.iter().fold(0.0, |m: f64, v| m.max(v.abs()))).collect()
+        };
+        let larger = |a: Vec<f64>, b: Vec<f64>| a.iter().zip(b).map(|(a, b)| a.max(b)).collect();
+        inputs.par_iter().map(of_one).reduce(|| vec![0.0; self.shapes.len()], larger)
     }
 
     /// The network with powers of two folded into its weights, so that values reach `peaks` at most where

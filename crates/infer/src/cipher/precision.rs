@@ -28,7 +28,7 @@ use phineus_he::slots::{Params, SlotsError};
 use super::batch;
 use super::cost::Steps;
 use super::encrypted::{Bounds, scheme_level};
-use super::map::{Entries, Shape};
+use super::map::Shape;
 use super::network::Network;
 use super::scheme::Scheme;
 
@@ -111,7 +111,15 @@ impl Precision {
     /// Another network than that of the scheme, or an input of another length.
     #[must_use]
     pub fn bound(&self, network: &Network, input: &[f64]) -> f64 {
-        let trace = network.trace(input);
+        self.bound_of(network, input, &network.trace(input))
+    }
+
+    /// The same, from what [`Network::trace`] gives for the input.
+    ///
+    /// # Panics
+    /// As [`Precision::bound`].
+    #[must_use]
+    pub fn bound_of(&self, network: &Network, input: &[f64], trace: &[Vec<f64>]) -> f64 {
         let size = |map: usize, element: usize| trace[map][element].abs();
         self.follow(network, &size, Some(input)).last().copied().unwrap_or_default()
     }
@@ -144,19 +152,16 @@ impl Precision {
         for (index, ((shape, numbers), noise)) in
             shapes.iter().zip(network.numbers()).zip(&self.maps).enumerate()
         {
-            let entries = Entries::new(*shape);
             let most = self.slots[self.slots.len() - 1 - 2 * index].powi(2);
             let met = match input.filter(|_| index == 0) {
                 Some(input) => noise.met(input, matches!(shape, Shape::Dense { .. })),
                 None => noise.terms * most,
             };
-            let output = |o: usize| {
-                let term = |(i, k): (usize, usize)| {
-                    (f64::from(numbers.weights[k]) * numbers.scale).powi(2) * (variances[i] + noise.input)
-                };
-                entries.row(o).map(term).sum::<f64>() + met * noise.rounding + noise.output
-            };
-            variances = (0..shape.outputs()).map(output).collect();
+            let added = met * noise.rounding + noise.output;
+            variances.iter_mut().for_each(|variance| *variance += noise.input);
+            let square = |weight: f32| (f64::from(weight) * numbers.scale).powi(2);
+            variances = shape.times(&numbers.weights, square, &variances);
+            variances.iter_mut().for_each(|variance| *variance += added);
             errors.push(worst(&variances));
             if index + 1 < shapes.len() {
                 for (element, variance) in variances.iter_mut().enumerate() {

@@ -3,7 +3,8 @@
 //! Every figure is a median over the images of one session, keys already sent. End to end is encoding, encryption,
 //! both crossings, evaluation, reply, decryption. *Same class* compares with the network in the clear, whose numbers are
 //! those that are encrypted. *Error* is the largest one seen, *bound* what [`Precision`] proves for the same images, both
-//! relative to the largest logit; *certain* are images whose class no error within the bound can change.
+//! relative to the largest logit, as is the *nearest tie*, the smallest margin of a class in the clear; *certain* are images
+//! whose class no error within the bound can change.
 
 mod batch;
 mod mode;
@@ -15,6 +16,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use phineus_infer::cipher::{Network, Precision};
+use rayon::prelude::*;
 use serde::Serialize;
 
 use self::mode::MODES;
@@ -61,7 +63,7 @@ struct Row {
 }
 
 /// Results under encryption beside those in the clear.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Serialize)]
 struct Exactness {
     /// Images for which the class is that of the network in the clear.
     same_class: usize,
@@ -71,6 +73,8 @@ struct Exactness {
     worst_error: f64,
     /// Largest bound on it.
     error_bound: f64,
+    /// Smallest distance of the largest logit to the second in the clear: how close to a tie the images come.
+    narrowest: f64,
     /// Right predictions, where labels are known.
     right: Option<usize>,
     #[serde(skip)]
@@ -78,32 +82,74 @@ struct Exactness {
 }
 
 impl Exactness {
-    /// Enters an image.
-    fn enter(&mut self, clear: &Clear<'_>, input: &[f64], found: &[f64], label: Option<usize>) {
+    /// Of all answers; errors are relative to the largest logit.
+    fn of(clear: &Clear<'_>, answers: &[Answer]) -> Self {
+        answers.par_iter().map(|answer| Self::of_one(clear, answer)).reduce(Self::default, Self::and).relative()
+    }
+
+    fn of_one(clear: &Clear<'_>, Answer { input, found, label }: &Answer) -> Self {
         let unit = f64::from(-clear.network.gain()).exp2();
-        let expected: Vec<f64> = clear.network.evaluate(input).iter().map(|v| v * unit).collect();
-        let bound = clear.precision.bound(clear.network, input) * unit;
-        for (a, b) in found.iter().zip(&expected) {
-            self.worst_error = self.worst_error.max((a - b).abs());
-            self.largest = self.largest.max(b.abs());
-        }
-        self.error_bound = self.error_bound.max(bound);
+        let trace = clear.network.trace(input);
+        let bound = clear.precision.bound_of(clear.network, input, &trace) * unit;
+        let expected: Vec<f64> = trace.last().map_or_else(Vec::new, |last| last.iter().map(|v| v * unit).collect());
         let mut sorted = expected.clone();
         sorted.sort_by(|a, b| b.total_cmp(a));
         let margin = sorted.get(1).map_or(f64::INFINITY, |second| sorted[0] - second);
         let class = largest_at(found);
-        self.same_class += usize::from(class == largest_at(&expected));
-        self.certain += usize::from(margin > 2.0 * bound);
-        if let Some(label) = label {
-            *self.right.get_or_insert(0) += usize::from(class == label);
+        let errors = found.iter().zip(&expected).map(|(a, b)| (a - b).abs());
+        Self {
+            same_class: usize::from(class == largest_at(&expected)),
+            certain: usize::from(margin > 2.0 * bound),
+            worst_error: errors.fold(0.0, f64::max),
+            error_bound: bound,
+            narrowest: margin,
+            right: label.map(|label| usize::from(class == label)),
+            largest: expected.iter().fold(0.0, |most: f64, v| most.max(v.abs())),
+        }
+    }
+
+    fn and(self, other: Self) -> Self {
+        Self {
+            same_class: self.same_class + other.same_class,
+            certain: self.certain + other.certain,
+            worst_error: self.worst_error.max(other.worst_error),
+            error_bound: self.error_bound.max(other.error_bound),
+            narrowest: self.narrowest.min(other.narrowest),
+            right: self.right.into_iter().chain(other.right).reduce(usize::saturating_add),
+            largest: self.largest.max(other.largest),
         }
     }
 
     /// Errors relative to the largest logit.
     fn relative(self) -> Self {
         let unit = self.largest.max(f64::MIN_POSITIVE);
-        Self { worst_error: self.worst_error / unit, error_bound: self.error_bound / unit, ..self }
+        let [worst_error, error_bound, narrowest] =
+            [self.worst_error, self.error_bound, self.narrowest].map(|size| size / unit);
+        Self { worst_error, error_bound, narrowest, ..self }
     }
+}
+
+impl Default for Exactness {
+    /// Of no answer.
+    fn default() -> Self {
+        Self {
+            same_class: 0,
+            certain: 0,
+            worst_error: 0.0,
+            error_bound: 0.0,
+            narrowest: f64::INFINITY,
+            right: None,
+            largest: 0.0,
+        }
+    }
+}
+
+/// What an image gave under encryption.
+struct Answer {
+    /// The numbers that were encrypted.
+    input: Vec<f64>,
+    found: Vec<f64>,
+    label: Option<usize>,
 }
 
 /// What results are compared with.
@@ -169,6 +215,7 @@ fn print(rows: &[Row]) {
         "certain",
         "error",
         "bound",
+        "nearest tie",
         "right",
         "memory",
     ];
@@ -194,6 +241,7 @@ fn print(rows: &[Row]) {
             of(exactness.certain),
             format!("{:.1e}", exactness.worst_error),
             format!("{:.1e}", exactness.error_bound),
+            format!("{:.1e}", exactness.narrowest),
             exactness.right.map_or_else(|| "-".to_owned(), of),
             table::bytes(row.peak_rss_bytes),
         ]);

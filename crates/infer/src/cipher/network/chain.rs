@@ -96,10 +96,8 @@ impl Chain {
             return;
         }
         if summand != 0.0 {
-            let entries = Entries::new(shape);
-            for (o, bias) in bias.iter_mut().enumerate() {
-                *bias += summand * entries.row(o).map(|(_, k)| f64::from(weights[k])).sum::<f64>();
-            }
+            let met = shape.times(&weights, f64::from, &vec![summand; shape.inputs()]);
+            bias.iter_mut().zip(met).for_each(|(bias, met)| *bias += met);
         }
         self.numbers.push(Affine { weights, scale: factor, bias });
     }

@@ -6,7 +6,7 @@ use phineus_infer::cipher::Precision;
 
 use super::mode::{Mode, real};
 use super::pair::Pair;
-use super::{Clear, Exactness, Row, Sources};
+use super::{Answer, Clear, Exactness, Row, Sources};
 use crate::failure::Failure;
 use crate::process;
 
@@ -28,10 +28,12 @@ pub(super) async fn measure(mode: &Mode, sources: &Sources<'_>) -> Result<Row, F
     let found = pair.session.predict_batch(&inputs).await.map_err(|e| failed(&e))?;
     let seconds = start.elapsed().as_secs_f64();
     let traffic = pair.session.traffic() - before;
-    let mut exactness = Exactness::default();
-    for ((input, label), found) in task.inputs.iter().zip(&found) {
-        exactness.enter(&clear, &real(&task.model, input), found, *label);
-    }
+    let answer = |((input, label), found): (&(Vec<i32>, Option<usize>), Vec<f64>)| Answer {
+        input: real(&task.model, input),
+        found,
+        label: *label,
+    };
+    let answers: Vec<Answer> = task.inputs.iter().zip(found).map(answer).collect();
     let key_bytes = pair.session.uploaded() as u64;
     pair.close().await?;
     Ok(Row {
@@ -49,7 +51,7 @@ pub(super) async fn measure(mode: &Mode, sources: &Sources<'_>) -> Result<Row, F
         request_bytes: traffic.sent,
         reply_bytes: traffic.received,
         key_bytes,
-        exactness: exactness.relative(),
+        exactness: Exactness::of(&clear, &answers),
         peak_rss_bytes: process::peak_rss_bytes(),
     })
 }

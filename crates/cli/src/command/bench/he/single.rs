@@ -6,7 +6,7 @@ use phineus_infer::cipher::Precision;
 
 use super::mode::{Mode, real};
 use super::pair::Pair;
-use super::{Clear, Exactness, Row, Sources, median_ms};
+use super::{Answer, Clear, Exactness, Row, Sources, median_ms};
 use crate::failure::Failure;
 use crate::process;
 
@@ -22,7 +22,7 @@ pub(super) async fn measure(mode: &Mode, sources: &Sources<'_>) -> Result<Row, F
     let clear = Clear { network: service.network(), precision: &precision };
 
     let mut times: [Vec<Duration>; 4] = Default::default();
-    let (mut exactness, mut bytes) = (Exactness::default(), [0; 2]);
+    let (mut answers, mut bytes) = (Vec::with_capacity(task.inputs.len()), [0; 2]);
     let output = task.model.graph.output;
     for (input, label) in &task.inputs {
         let start = Instant::now();
@@ -34,8 +34,8 @@ pub(super) async fn measure(mode: &Mode, sources: &Sources<'_>) -> Result<Row, F
         let parts = [whole, row(0), row(output), row(report.layers.len() - 1)];
         times.iter_mut().zip(parts).for_each(|(times, time)| times.push(time));
         bytes = [report.online.client_to_server_bytes, report.online.server_to_client_bytes];
-        let found: Vec<f64> = report.output.logits.iter().map(|&v| f64::from(v)).collect();
-        exactness.enter(&clear, &real(&task.model, input), &found, *label);
+        let found = report.output.logits.iter().map(|&v| f64::from(v)).collect();
+        answers.push(Answer { input: real(&task.model, input), found, label: *label });
     }
     let key_bytes = pair.session.uploaded() as u64;
     pair.close().await?;
@@ -55,7 +55,7 @@ pub(super) async fn measure(mode: &Mode, sources: &Sources<'_>) -> Result<Row, F
         request_bytes: bytes[0],
         reply_bytes: bytes[1],
         key_bytes,
-        exactness: exactness.relative(),
+        exactness: Exactness::of(&clear, &answers),
         peak_rss_bytes: process::peak_rss_bytes(),
     })
 }
