@@ -102,7 +102,7 @@ fn lola() {
             })
             .collect();
         evaluator
-            .linear_folded(&[x], &giants, folds, Some(1e-3))
+            .linear_folded(&[x], &giants, folds, Some(1e-3), None)
             .unwrap()
             .with_magnitude(0.1)
             .with_error(1e-3)

@@ -123,12 +123,12 @@ impl Ciphertext {
 }
 
 impl Params {
-    /// Weights for ciphertexts of `level`, at its canonical scale; slots that are not given are zero.
+    /// Weights for ciphertexts of `level`, at the scale of its factors; slots that are not given are zero.
     ///
     /// # Errors
     /// [`SlotsError::Level`], [`SlotsError::TooManyValues`], [`SlotsError::Value`].
     pub fn factor(self: &Arc<Self>, values: &[f64], level: usize) -> Result<Factor, SlotsError> {
-        let scale = self.scale(level)?;
+        let scale = self.factor_scale(level)?;
         let basis = self.basis(self.limbs(level)?, true);
         let mut poly = self.encode(values, scale, &basis)?;
         for (limb, &index) in basis.iter().enumerate() {

@@ -70,6 +70,7 @@ impl Evaluator {
             return Err(SlotsError::Count { what: "weights", expected, got: weights.len() });
         }
         let (scale, limbs) = (params.scale(sums.level)?, params.limbs(sums.level)?);
+        let unit = params.factor_scale(sums.level)?;
         if inputs.is_empty() {
             return Ok(());
         }
@@ -78,11 +79,11 @@ impl Evaluator {
         }
         let parts = inputs.iter().map(|x| self.linear_parts(x)).collect::<Result<Vec<_>, _>>()?;
         let rounded = weights.iter().map(|w| {
-            let scaled = (w * scale).round();
+            let scaled = (w * unit).round();
             if scaled.abs() < 61_f64.exp2() {
                 Ok(scaled as i64)
             } else {
-                Err(SlotsError::Value { log2_scale: scale.log2() })
+                Err(SlotsError::Value { log2_scale: unit.log2() })
             }
         });
         let rounded: Vec<i64> = rounded.collect::<Result<_, _>>()?;
@@ -123,7 +124,7 @@ impl Evaluator {
             for (x, w) in inputs.iter().zip(weights) {
                 bounds.magnitude += w.abs() * x.magnitude;
                 // The weight is off by half a unit at most.
-                bounds.error += w.abs() * x.error + (x.magnitude + x.error) * 0.5 / scale;
+                bounds.error += w.abs() * x.error + (x.magnitude + x.error) * 0.5 / unit;
             }
         }
         Ok(())
@@ -137,7 +138,7 @@ impl Evaluator {
     pub fn finish(&self, sums: Sums, most: Option<[f64; 2]>) -> Result<Vec<Ciphertext>, SlotsError> {
         let Sums { level, halves, bounds } = sums;
         let params = self.params();
-        let scale = params.scale(level)?.powi(2);
+        let scale = params.scale(level)? * params.factor_scale(level)?;
         let [most, worst] = most.unwrap_or([f64::INFINITY; 2]);
         let finish = |(parts, bounds): ([Poly; 2], Bounds)| {
             let (magnitude, error) = (bounds.magnitude.min(most), bounds.error.min(worst));

@@ -51,7 +51,7 @@ impl Evaluator {
         giants: &[Giant<'_>],
         gain: Option<f64>,
     ) -> Result<Ciphertext, SlotsError> {
-        self.linear_folded(inputs, giants, &[], gain)
+        self.linear_folded(inputs, giants, &[], gain, None)
     }
 
     /// The sum above, rescaled; at level 0, where nothing is left to rescale by, its scale is [`Params::result_scale`](super::Params::result_scale).
@@ -60,7 +60,8 @@ impl Evaluator {
     ///
     /// `gain` is a bound on the sum of the absolute weights that meet in one slot of y, folds included: the largest l1 norm
     /// of a row of the matrix. By default it is the sum of the largest weights of all plaintexts, twice for every fold, which
-    /// exceeds it by far.
+    /// exceeds it by far. The caller may vouch, by `most`, for bounds on slots and errors of y that are better than those that
+    /// add up.
     ///
     /// # Errors
     /// [`SlotsError::Params`], [`SlotsError::NotLinear`], [`SlotsError::LevelMismatch`], [`SlotsError::ScaleMismatch`],
@@ -71,8 +72,12 @@ impl Evaluator {
         giants: &[Giant<'_>],
         folds: &[u32],
         gain: Option<f64>,
+        most: Option<[f64; 2]>,
     ) -> Result<Ciphertext, SlotsError> {
-        let program = Program::check(self, inputs, giants, folds, gain)?;
+        let mut program = Program::check(self, inputs, giants, folds, gain)?;
+        if let Some([slots, error]) = most {
+            program.result.restate(program.result.magnitude.min(slots), program.result.error.min(error));
+        }
         let sums = program.baby_steps()?;
         program.giant_steps(sums)
     }

@@ -34,9 +34,11 @@ pub const TAIL: f64 = 8.811;
 pub struct Variances {
     /// A fresh encryption.
     pub fresh: f64,
-    /// The rounding of a plaintext, where the other factor is one in size.
-    pub encoding: f64,
-    /// The rounding of a number that is the same in all slots.
+    /// The rounding of a summand.
+    pub summand: f64,
+    /// The rounding of a factor, where the other one is one in size.
+    pub factor: f64,
+    /// The same for a number in all slots.
     pub number: f64,
     /// A rotation of a ciphertext.
     pub rotation: f64,
@@ -57,21 +59,22 @@ impl Params {
     pub fn variances(&self, level: usize) -> Result<Variances, SlotsError> {
         let n = self.slots() as f64;
         let constants = self.level(level)?;
-        let (unit, secret) = (self.scale(level)?.powi(-2), 4.0 * n / 3.0);
+        let (unit, factor) = (self.scale(level)?.powi(-2), self.factor_scale(level)?.powi(-2));
+        let secret = 4.0 * n / 3.0;
         let rounding = 2.0 * n / 12.0;
-        let digit = constants.groups.iter().map(|group| group.product()).fold(0.0, f64::max);
-        let ratio = digit / constants.down.product();
-        let switch = constants.groups.len() as f64 * (2.0 * n * ratio).powi(2) * CBD_VARIANCE / 12.0;
+        let ratios = constants.groups.iter().map(|group| group.product() / constants.down.product());
+        let switch = ratios.map(|ratio| (2.0 * n * ratio).powi(2)).sum::<f64>() * CBD_VARIANCE / 12.0;
         let result = match level.checked_sub(1) {
             Some(below) => self.scale(below)?.powi(-2),
-            None => unit * unit,
+            None => unit * factor,
         };
         Ok(Variances {
             fresh: (2.0 * n * CBD_VARIANCE + rounding) * unit,
-            encoding: rounding * unit,
-            number: unit / 12.0,
+            summand: rounding * unit,
+            factor: rounding * factor,
+            number: factor / 12.0,
             rotation: switch * unit,
-            product_rotation: (switch + rounding * secret) * unit * unit,
+            product_rotation: (switch + rounding * secret) * unit * factor,
             rescale: rounding * (1.0 + secret) * result,
             worst_rescale: rounding * (1.0 + secret_bound(self.slots()).powi(2)) * result,
         })

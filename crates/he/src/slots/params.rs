@@ -24,6 +24,9 @@ pub struct ParamsLiteral {
     pub special: Vec<u32>,
     /// log2 of the scale of the top level.
     pub log_scale: f64,
+    /// Per level, from level 0, log2 of the scale of factors where it is not that of the level's ciphertexts; levels that
+    /// the list does not reach have the same scale for both.
+    pub log_factors: Vec<Option<f64>>,
 }
 
 /// Checked parameters with the constants derived from them.
@@ -38,6 +41,8 @@ pub struct Params {
     limbs: Vec<usize>,
     /// Per level: canonical scale.
     scales: Vec<f64>,
+    /// Per level: scale of factors.
+    factors: Vec<f64>,
     levels: Vec<Level>,
     embedding: Embedding,
     log2_qp: f64,
@@ -73,33 +78,54 @@ impl ParamsLiteral {
         base: &[u32],
         special: &[u32],
     ) -> Result<Self, SlotsError> {
+        let goals = vec![log_scale; depth + 1];
+        let bits = |primes: &[u32]| primes.iter().map(|&bits| f64::from(bits)).collect::<Vec<_>>();
+        Self::along(log_n, &goals, &[], per_step, [&bits(base), &bits(special)])
+    }
+
+    /// A chain whose level l has ciphertexts of scale near 2^`goals`\[l\] and factors of scale 2^`log_factors`\[l\], or that
+    /// of its ciphertexts where there is none: a rescale from l divides by `per_step` primes whose product is near
+    /// 2^(goals\[l\] + log_factors\[l\] - goals\[l - 1\]). `lengths` are log2 of the primes of level 0 and of the special ones.
+    ///
+    /// # Errors
+    /// [`SlotsError::NoPrimes`], [`SlotsError::Degree`]; [`SlotsError::Chain`] without a level.
+    pub fn along(
+        log_n: u32,
+        goals: &[f64],
+        log_factors: &[Option<f64>],
+        per_step: usize,
+        lengths: [&[f64]; 2],
+    ) -> Result<Self, SlotsError> {
         if !(10..=15).contains(&log_n) {
             return Err(SlotsError::Degree(log_n));
         }
-        let mut taken = Vec::new();
-        let mut below = |bits: &[u32]| {
-            bits.iter()
-                .map(|&bits| nearest(log_n, f64::from(bits).exp2(), &mut taken))
-                .collect::<Result<Vec<_>, _>>()
+        let Some((&log_scale, lower)) = goals.split_last() else {
+            return Err(SlotsError::Chain("a chain has a level at least"));
         };
-        let (special, base) = (below(special)?, below(base)?);
+        let mut taken = Vec::new();
+        let mut near = |bits: &[f64]| {
+            bits.iter().map(|bits| nearest(log_n, bits.exp2(), &mut taken)).collect::<Result<Vec<_>, _>>()
+        };
+        let [base, special] = lengths;
+        let (special, base) = (near(special)?, near(base)?);
         // From the top down, so that each step corrects the drift of the scale above it.
-        let (goal, mut scale) = (log_scale.exp2(), log_scale.exp2());
+        let mut scale = log_scale.exp2();
         let mut steps = Vec::new();
-        for _ in 0..depth {
+        for (below, goal) in lower.iter().enumerate().rev() {
+            let product = scale * log_factors.get(below + 1).copied().flatten().map_or(scale, f64::exp2);
             // Later primes of a step make up for the earlier ones.
-            let mut rest = scale * scale / goal;
+            let mut rest = product / goal.exp2();
             let step = (0..per_step).rev().map(|left| {
                 let p = nearest(log_n, rest.powf(1.0 / (left + 1) as f64), &mut taken)?;
                 rest /= f64::from(p);
                 Ok(p)
             });
             let step = step.collect::<Result<Vec<_>, SlotsError>>()?;
-            scale = step.iter().fold(scale * scale, |scale, &p| scale / f64::from(p));
+            scale = step.iter().fold(product, |scale, &p| scale / f64::from(p));
             steps.push(step);
         }
         steps.reverse();
-        Ok(Self { log_n, base, steps, special, log_scale })
+        Ok(Self { log_n, base, steps, special, log_scale, log_factors: log_factors.to_vec() })
     }
 }
 
@@ -109,7 +135,7 @@ impl Params {
     /// # Errors
     /// [`SlotsError::Degree`], [`SlotsError::Chain`], [`SlotsError::Modulus`], [`SlotsError::Insecure`].
     pub fn new(literal: &ParamsLiteral) -> Result<Arc<Self>, SlotsError> {
-        let ParamsLiteral { log_n, base, steps, special, log_scale } = literal;
+        let ParamsLiteral { log_n, base, steps, special, log_scale, log_factors } = literal;
         let cap = cap(*log_n).ok_or(SlotsError::Degree(*log_n))?;
         let n = 1_usize << log_n;
         let q: Vec<u32> = base.iter().chain(steps.iter().flatten()).copied().collect();
@@ -123,7 +149,10 @@ impl Params {
         if primes.iter().enumerate().any(|(i, p)| primes[..i].contains(p)) {
             return Err(SlotsError::Chain("primes must be distinct"));
         }
-        if !(10.0..=60.0).contains(log_scale) {
+        if !std::iter::once(log_scale)
+            .chain(log_factors.iter().flatten())
+            .all(|log| (10.0..=60.0).contains(log))
+        {
             return Err(SlotsError::Chain("the scale is between 2^10 and 2^60"));
         }
         let log2 = |primes: &[u32]| primes.iter().map(|&p| f64::from(p).log2()).sum::<f64>();
@@ -134,12 +163,16 @@ impl Params {
         let plans = primes.iter().map(|&p| Plan::new(p, n)).collect::<Result<Vec<_>, _>>()?;
         let mut limbs = vec![base.len()];
         steps.iter().for_each(|step| limbs.push(limbs[limbs.len() - 1] + step.len()));
+        let factor =
+            |level: usize, scale: f64| log_factors.get(level).copied().flatten().map_or(scale, f64::exp2);
         let mut scales = vec![log_scale.exp2()];
-        for step in steps.iter().rev() {
+        for (below, step) in steps.iter().enumerate().rev() {
             let scale = scales[scales.len() - 1];
-            scales.push(step.iter().fold(scale * scale, |scale, &p| scale / f64::from(p)));
+            let product = scale * factor(below + 1, scale);
+            scales.push(step.iter().fold(product, |scale, &p| scale / f64::from(p)));
         }
         scales.reverse();
+        let factors = scales.iter().enumerate().map(|(level, &scale)| factor(level, scale)).collect();
         let (q_count, size) = (q.len(), special.len());
         let specials: Vec<usize> = (q_count..q_count + size).collect();
         let level = |(level, &count): (usize, &usize)| {
@@ -162,6 +195,7 @@ impl Params {
             q_count,
             limbs,
             scales,
+            factors,
             levels,
             embedding,
             log2_qp,
@@ -181,7 +215,9 @@ impl Params {
         self.limbs.len() - 1
     }
 
-    /// The canonical scale of a level: that of ciphertexts between operations. `scale(l - 1) = scale(l)^2 / q_l`.
+    /// The canonical scale of a level: that of ciphertexts between operations. For the scale w of [`Params::factor_scale`] and
+    /// the primes q of the level, `scale(l - 1) = scale(l) w(l) / q_l`. Squares come out at the canonical scale where
+    /// `w(l) = scale(l)`.
     ///
     /// # Errors
     /// [`SlotsError::Level`].
@@ -190,11 +226,20 @@ impl Params {
         Ok(self.scales[level])
     }
 
+    /// The scale of what ciphertexts of a level are multiplied by.
+    ///
+    /// # Errors
+    /// [`SlotsError::Level`].
+    pub fn factor_scale(&self, level: usize) -> Result<f64, SlotsError> {
+        self.check_level(level)?;
+        Ok(self.factors[level])
+    }
+
     /// The scale of a product at level 0, which is not rescaled: that of results whose last linear map is there. Level 0
     /// then has primes for both scales, and the noise of a reply is small against the result.
     #[must_use]
     pub fn result_scale(&self) -> f64 {
-        self.scales[0] * self.scales[0]
+        self.scales[0] * self.factors[0]
     }
 
     /// Largest absolute value that slots may have at a level with the canonical scale, and before a rescale to it: half
@@ -284,6 +329,10 @@ impl ParamsLiteral {
         self.steps.iter().for_each(|step| list(step));
         list(&self.special);
         hasher.update(&self.log_scale.to_le_bytes());
+        for factor in &self.log_factors {
+            // No scale of a factor is 2^0.
+            hasher.update(&factor.unwrap_or_default().to_le_bytes());
+        }
         *hasher.finalize().as_bytes()
     }
 }
@@ -324,6 +373,25 @@ mod tests {
             }
             assert!(matches!(params.scale(depth + 1), Err(SlotsError::Level { .. })));
         }
+    }
+
+    #[test]
+    fn factors_have_scales_of_their_own() {
+        let (goals, factors) = ([29.0, 27.0, 29.0, 27.0], [Some(23.0), None, Some(23.0), Some(27.0)]);
+        let literal = ParamsLiteral::along(13, &goals, &factors, 1, [&[27.5; 2], &[28.0; 2]]).unwrap();
+        let params = Params::new(&literal).unwrap();
+        for (level, goal) in goals.iter().enumerate() {
+            assert!((params.scale(level).unwrap().log2() - goal).abs() < 0.1, "level {level}");
+            let factor = factors[level].map_or(params.scale(level).unwrap(), f64::exp2);
+            assert_eq!(params.factor_scale(level).unwrap(), factor);
+        }
+        assert!((params.result_scale().log2() - 52.0).abs() < 0.1);
+        assert!(matches!(params.factor_scale(4), Err(SlotsError::Level { .. })));
+        let same = ParamsLiteral { log_factors: vec![], ..literal.clone() };
+        assert_ne!(Params::new(&same).unwrap(), params);
+        let tiny = ParamsLiteral { log_factors: vec![Some(2.0)], ..literal };
+        assert!(matches!(Params::new(&tiny), Err(SlotsError::Chain(_))));
+        assert!(matches!(ParamsLiteral::along(13, &[], &[], 1, [&[], &[]]), Err(SlotsError::Chain(_))));
     }
 
     #[test]

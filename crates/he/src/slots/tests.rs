@@ -215,7 +215,10 @@ fn linear_clear(inputs: &[&[f64]], plan: &[ClearGiant]) -> Vec<f64> {
 
 #[test]
 fn linear_maps() {
-    for literal in [literal(13, 4), ParamsLiteral::near(13, 25.0, 4, 1, &[28], &[28, 28]).unwrap()] {
+    // The last one has shorter factors than ciphertexts, as far as nothing is squared.
+    let own = [28.0, 27.0, 28.0, 27.0, 27.0];
+    let own = ParamsLiteral::along(13, &own, &[Some(26.0); 5], 1, [&[27.5, 27.5], &[28.0, 28.0]]).unwrap();
+    for literal in [literal(13, 4), ParamsLiteral::near(13, 25.0, 4, 1, &[28], &[28, 28]).unwrap(), own] {
         let mut pair = Pair::new(&literal, &[1, 2, 3, 4, 1024]);
         let n = pair.params.slots();
         let (x, y) = (random(n, 1.0, 6), random(n, 1.0, 7));
@@ -247,7 +250,7 @@ fn linear_maps() {
             pair.expect(&result, &clear, 60.0);
             if level > 1 {
                 let folded =
-                    pair.evaluator.linear_folded(&[&a, &b], &giants, &[2], Some(2.0 * gain)).unwrap();
+                    pair.evaluator.linear_folded(&[&a, &b], &giants, &[2], Some(2.0 * gain), None).unwrap();
                 let clear = zip(&clear, &rotated(&clear, 2), |a, b| a + b);
                 pair.expect(&folded, &clear, 60.0);
             }
@@ -348,8 +351,16 @@ fn replies() {
 
 #[test]
 fn results_that_are_not_rescaled() {
-    let literal = ParamsLiteral::near(12, 24.0, 0, 1, &[26, 26], &[26, 26]).unwrap();
-    let mut pair = Pair::new(&literal, &[3]);
+    for literal in [
+        ParamsLiteral::near(12, 24.0, 0, 1, &[26, 26], &[26, 26]).unwrap(),
+        ParamsLiteral::along(12, &[22.5], &[Some(25.5)], 1, [&[26.0; 2], &[26.0; 2]]).unwrap(),
+    ] {
+        a_result_that_is_not_rescaled(&literal);
+    }
+}
+
+fn a_result_that_is_not_rescaled(literal: &ParamsLiteral) {
+    let mut pair = Pair::new(literal, &[3]);
     let n = pair.params.slots();
     let (x, w, bias) = (random(n, 1.0, 41), random(n, 0.4, 42), random(n, 0.1, 43));
     let a = pair.encrypt(&x, 0);

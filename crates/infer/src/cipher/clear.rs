@@ -194,7 +194,6 @@ impl Evaluator for Clear {
         xs: &[ClearCipher],
         giants: &[Giant<'_, ClearPlain>],
         folds: &[usize],
-        _: f64,
     ) -> Result<ClearCipher, ClearError> {
         let level = xs.first().ok_or(ClearError::Factors)?.level;
         let below = lower(level)?;
@@ -289,11 +288,11 @@ mod tests {
         let p = clear.factor(&[1.0, 0.0, -1.0, 2.0], 2).unwrap();
         let terms = [0, 3].map(|step| Term { input: 0, step, plain: &p }).to_vec();
         let xs = std::slice::from_ref(&x);
-        let y = clear.linear(xs, &[Giant { step: 0, terms: terms.clone() }], &[], 4.0).unwrap();
+        let y = clear.linear(xs, &[Giant { step: 0, terms: terms.clone() }], &[]).unwrap();
         assert_eq!((clear.decrypt(&y), clear.level(&y)), (vec![5.0, 0.0, -5.0, 14.0], 1));
-        let turned = clear.linear(xs, &[Giant { step: 2, terms: terms.clone() }], &[], 4.0).unwrap();
+        let turned = clear.linear(xs, &[Giant { step: 2, terms: terms.clone() }], &[]).unwrap();
         assert_eq!(clear.decrypt(&turned), [-5.0, 14.0, 5.0, 0.0]);
-        let folded = clear.linear(xs, &[Giant { step: 0, terms }], &[1], 8.0).unwrap();
+        let folded = clear.linear(xs, &[Giant { step: 0, terms }], &[1]).unwrap();
         assert_eq!(clear.decrypt(&folded), [5.0, -5.0, 9.0, 19.0]);
         let z = clear.square(&y).unwrap();
         assert_eq!((clear.decrypt(&z), clear.level(&z)), (vec![25.0, 0.0, 25.0, 196.0], 0));
@@ -326,6 +325,6 @@ mod tests {
         assert_eq!(clear.square(&y), Err(ClearError::Exhausted));
         assert_eq!(clear.factor(&[1.0, 2.0], 0), Err(ClearError::Exhausted));
         assert_eq!(clear.summand(&[1.0], 0), Err(ClearError::Slots { expected: 2, found: 1 }));
-        assert_eq!(clear.linear(&[x], &[], &[], 0.0), Err(ClearError::Factors));
+        assert_eq!(clear.linear(&[x], &[], &[]), Err(ClearError::Factors));
     }
 }

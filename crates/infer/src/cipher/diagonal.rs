@@ -172,6 +172,31 @@ impl Diagonals {
         &self.regular
     }
 
+    /// How many products meet in a slot of the output, and how often at most one slot of the input is among them.
+    #[must_use]
+    pub fn terms(&self) -> [usize; 2] {
+        let slots = self.output.slots();
+        let mut most = [0; 2];
+        for products in self.products.chunk_by(|a, b| a.output == b.output) {
+            let mut sums = [0; 2];
+            for input in 0..self.input.ciphers() {
+                let mut met = vec![0; slots];
+                for product in products.iter().filter(|product| product.input as usize == input) {
+                    let step = self.giants[product.giant as usize] + self.babies[product.baby as usize];
+                    met[step % slots] += 1;
+                }
+                for &fold in &self.folds {
+                    let turned = met.iter().cycle().skip(slots - fold % slots).take(slots);
+                    let turned: Vec<usize> = turned.copied().collect();
+                    met.iter_mut().zip(turned).for_each(|(met, turned)| *met += turned);
+                }
+                sums = [sums[0] + met.iter().sum::<usize>(), sums[1].max(met.into_iter().max().unwrap_or(0))];
+            }
+            most = [most[0].max(sums[0]), most[1].max(sums[1])];
+        }
+        most
+    }
+
     /// The slots of one plaintext: weights of this map, multiplied by `scale`.
     #[must_use]
     pub fn plaintext(&self, product: Product, weights: &[f32], scale: f64) -> Vec<f64> {

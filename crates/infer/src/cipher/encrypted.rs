@@ -51,13 +51,6 @@ impl Encrypted {
         let [slots, error] = self.bounds.at(self.level(x));
         x.restate(x.magnitude().min(slots), x.error().min(error));
     }
-
-    /// An input of a map with this gain, whose outcome keeps within the bounds of the level below.
-    fn bounded(&self, x: &Ciphertext, gain: f64) -> Ciphertext {
-        let below = self.level(x).saturating_sub(1);
-        let [slots, error] = self.bounds.at(below).map(|most| most / gain.max(f64::MIN_POSITIVE));
-        x.clone().with_magnitude(x.magnitude().min(slots)).with_error(x.error().min(error))
-    }
 }
 
 impl Bounds {
@@ -116,8 +109,10 @@ impl Evaluator for Encrypted {
     type Sums = Sums;
 
     fn level(&self, x: &Ciphertext) -> usize {
-        // Squares of scales are far apart from scales.
-        let result = x.level() == 0 && x.scale() > self.evaluator.params().result_scale().sqrt() * 2.0;
+        // A result is as far above its factors' scale as a ciphertext that still takes part in a product is above one.
+        let params = self.evaluator.params();
+        let canonical = params.scale(0).unwrap_or(f64::INFINITY);
+        let result = x.level() == 0 && x.scale() > (canonical * params.result_scale()).sqrt();
         if result { 0 } else { x.level() + 1 }
     }
 
@@ -138,7 +133,6 @@ impl Evaluator for Encrypted {
         xs: &[Ciphertext],
         giants: &[Giant<'_, Factor>],
         folds: &[usize],
-        gain: f64,
     ) -> Result<Ciphertext, SlotsError> {
         let step = |step: usize| u32::try_from(step).unwrap_or(u32::MAX);
         let giants: Vec<slots::Giant<'_>> = giants
@@ -156,10 +150,10 @@ impl Evaluator for Encrypted {
                     .collect(),
             })
             .collect();
-        let xs: Vec<Ciphertext> = xs.iter().map(|x| self.bounded(x, gain)).collect();
+        let most = xs.first().map(|x| self.bounds.at(self.level(x).saturating_sub(1)));
         let xs: Vec<&Ciphertext> = xs.iter().collect();
         let folds: Vec<u32> = folds.iter().map(|&fold| step(fold)).collect();
-        Ok(self.capped(self.evaluator.linear_folded(&xs, &giants, &folds, Some(gain))?))
+        Ok(self.capped(self.evaluator.linear_folded(&xs, &giants, &folds, None, most)?))
     }
 
     fn square(&self, x: &Ciphertext) -> Result<Ciphertext, SlotsError> {

@@ -61,9 +61,7 @@ pub trait Evaluator: Encoder {
     fn add_number(&self, x: &mut Self::Cipher, number: f64) -> Result<(), Self::Error>;
 
     /// A linear map: `y = sum over giants of rot_giant(sum of rot_baby(xs\[input\]) plain)`, then `y += rot_fold(y)` for
-    /// every fold in order, rescaled; one level lower. Rotations of one ciphertext share their decomposition. `gain`
-    /// bounds the root of the sum of the squares of the factors that meet in one slot of the outcome: for the bound on
-    /// its noise.
+    /// every fold in order, rescaled; one level lower. Rotations of one ciphertext share their decomposition.
     ///
     /// # Errors
     /// No key for a step at this level, no term, different levels, level 0.
@@ -72,7 +70,6 @@ pub trait Evaluator: Encoder {
         xs: &[Self::Cipher],
         giants: &[Giant<'_, Self::Factor>],
         folds: &[usize],
-        gain: f64,
     ) -> Result<Self::Cipher, Self::Error>;
 
     /// The squares of the slots, one level lower.

@@ -153,6 +153,19 @@ impl Layout {
         !self.content.contains(&GARBAGE)
     }
 
+    /// In how many slots an element is at most, and how many slots hold something that nobody may rely on.
+    #[must_use]
+    pub fn copies_and_garbage(&self) -> [usize; 2] {
+        let (mut copies, mut garbage) = (vec![0; self.elements], 0);
+        for &code in &self.content {
+            match copies.get_mut(code as usize) {
+                Some(copies) => *copies += 1,
+                None => garbage += usize::from(code == GARBAGE),
+            }
+        }
+        [copies.into_iter().max().unwrap_or(0), garbage]
+    }
+
     /// Whether every element is somewhere.
     #[must_use]
     pub fn is_complete(&self) -> bool {

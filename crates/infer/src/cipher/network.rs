@@ -197,7 +197,10 @@ impl Network {
     #[must_use]
     pub fn largest(&self, inputs: &[Vec<f64>]) -> Vec<f64> {
         let of_one = |input: &Vec<f64>| -> Vec<f64> {
-            self.trace(input).iter().map(|values| values.iter().fold(0.0, |m: f64, v| m.max(v.abs()))).collect()
+            self.trace(input)
+                .iter()
+                .map(|values| values.iter().fold(0.0, |m: f64, v| m.max(v.abs())))
+                .collect()
         };
         let larger = |a: Vec<f64>, b: Vec<f64>| a.iter().zip(b).map(|(a, b)| a.max(b)).collect();
         inputs.par_iter().map(of_one).reduce(|| vec![0.0; self.shapes.len()], larger)

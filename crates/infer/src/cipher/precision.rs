@@ -9,15 +9,16 @@
 //! ```
 //!
 //! where f, r, e, g, k and d are what encryption, rotation, rounding of plaintexts, giant steps, relinearisation and rescale
-//! add ([`Variances`]), T and G count the products and giant steps that meet in a slot, X bounds the slots and |y_i| the
-//! element before the square. An output is then within `TAIL sqrt(v)` of what the network gives in the clear, plus what the
+//! add ([`Variances`]), T and G count the products and giant steps that meet in a slot, X^2 is the mean square of the slots
+//! that those T meet, and |y_i| the element before the square. An output is then within `TAIL sqrt(v)` of what the network gives in the clear, plus what the
 //! reply adds ([`ReplySpec::error`](phineus_he::slots::ReplySpec::error)), and the class is certain where the largest output
 //! exceeds the second by twice that.
 //!
 //! **Heuristics**, the usual ones (Costache, Curtis, Hales, Murphy, Ogilvie, Player, "On the precision loss in approximate
 //! homomorphic encryption", SAC 2023): errors of different operations and of different slots are independent and centred,
 //! and errors that are summed over many slots meet slots of the secret of mean square. The last division, which nothing
-//! averages, is taken with the largest slots that the key generator admits.
+//! averages, is taken with the largest slots that the key generator admits, and so are all divisions of batches, where an
+//! input stays in its slot.
 //!
 //! **Sizes.** [`Precision::bound`] takes |y_i| from one input: a statement about that input. [`Precision::bounds`] takes the
 //! promise of the network's scaling for all inputs ([`PEAKS`](super::scheme::PEAKS)).
@@ -28,7 +29,6 @@ use phineus_he::slots::{Params, SlotsError};
 use super::batch;
 use super::cost::Steps;
 use super::encrypted::{Bounds, scheme_level};
-use super::map::Shape;
 use super::network::Network;
 use super::scheme::Scheme;
 
@@ -48,13 +48,26 @@ pub struct Precision {
 struct Noise {
     /// To every input.
     input: f64,
-    /// Products that meet in an output, each of which brings the square of a slot times `rounding`.
-    terms: f64,
+    /// Each product brings the square of a slot times this.
     rounding: f64,
+    met: Met,
     /// To every output besides, before the square.
     output: f64,
     /// To every square.
     square: f64,
+}
+
+/// What the products that meet in an output have as their other factor.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Met {
+    /// Number of products.
+    terms: f64,
+    /// How often at most a slot is among them.
+    times: f64,
+    /// In how many slots an element is at most.
+    copies: f64,
+    /// Slots that hold something else than elements and zeros.
+    garbage: f64,
 }
 
 impl Precision {
@@ -70,11 +83,13 @@ impl Precision {
             let at = params.variances(scheme_level(level)?)?;
             let steps = Steps::of(map);
             let copies = (steps.folds as f64).exp2();
-            let terms = copies * (steps.products as f64 / steps.outputs.max(1) as f64);
+            let input =
+                index.checked_sub(1).map_or(program.input(), |before| program.maps()[before].output());
+            let met = Met::new(map.terms(), input.copies_and_garbage());
             let rotation = if steps.babies > 0 { at.rotation } else { 0.0 };
             let giants = copies * (steps.giants + 1) as f64 * at.product_rotation;
-            let own = Noise { input: rotation, terms, rounding: at.encoding, output: giants, square: 0.0 };
-            own.behind(params, level)
+            let own = Noise { input: rotation, rounding: at.factor, met, output: giants, square: 0.0 };
+            own.behind(params, level, |at| at.rescale)
         };
         Ok(Self {
             fresh: params.variances(scheme.requests().level)?.fresh,
@@ -94,8 +109,9 @@ impl Precision {
         let map = |(index, terms): (usize, usize)| {
             let level = depth - 2 * index;
             let at = params.variances(scheme_level(level)?)?;
-            let (terms, rounding) = (terms as f64, at.number);
-            Noise { input: 0.0, terms, rounding, output: 0.0, square: 0.0 }.behind(params, level)
+            let (met, rounding) = (Met::new([terms, 1], [1, 0]), at.number);
+            Noise { input: 0.0, rounding, met, output: 0.0, square: 0.0 }
+                .behind(params, level, |at| at.worst_rescale)
         };
         Ok(Self {
             fresh: params.variances(scheme_level(depth)?)?.fresh,
@@ -120,8 +136,7 @@ impl Precision {
     /// As [`Precision::bound`].
     #[must_use]
     pub fn bound_of(&self, network: &Network, input: &[f64], trace: &[Vec<f64>]) -> f64 {
-        let size = |map: usize, element: usize| trace[map][element].abs();
-        self.follow(network, &size, Some(input)).last().copied().unwrap_or_default()
+        self.follow(network, Some((input, trace))).last().copied().unwrap_or_default()
     }
 
     /// Bounds on slots and errors of every level for all inputs for which the values of the network keep to its scaling.
@@ -130,32 +145,29 @@ impl Precision {
     /// Another network than that of the scheme.
     #[must_use]
     pub fn bounds(&self, network: &Network) -> Bounds {
-        let depth = self.slots.len() - 1;
-        let size = |map: usize, _: usize| self.slots[depth - 1 - 2 * map];
-        let mut errors = self.follow(network, &size, None);
+        let mut errors = self.follow(network, None);
         errors.reverse();
         Bounds { slots: self.slots.clone(), errors }
     }
 
     /// Bounds on the errors of fresh ciphertexts and after every map and square in order, the last one with the reply.
-    fn follow(
-        &self,
-        network: &Network,
-        size: &dyn Fn(usize, usize) -> f64,
-        input: Option<&[f64]>,
-    ) -> Vec<f64> {
+    fn follow(&self, network: &Network, known: Option<(&[f64], &[Vec<f64>])>) -> Vec<f64> {
         let shapes = network.shapes();
         assert_eq!(shapes.len(), self.maps.len(), "number of maps");
+        let depth = self.slots.len() - 1;
         let mut variances = vec![self.fresh; shapes.first().map_or(0, |shape| shape.inputs())];
         let worst = |variances: &[f64]| TAIL * variances.iter().copied().fold(0.0, f64::max).sqrt();
         let mut errors = vec![worst(&variances)];
         for (index, ((shape, numbers), noise)) in
             shapes.iter().zip(network.numbers()).zip(&self.maps).enumerate()
         {
-            let most = self.slots[self.slots.len() - 1 - 2 * index].powi(2);
-            let met = match input.filter(|_| index == 0) {
-                Some(input) => noise.met(input, matches!(shape, Shape::Dense { .. })),
-                None => noise.terms * most,
+            let (most, squared) = (self.slots[depth - 2 * index].powi(2), |v: &f64| v * v);
+            let met = match (known, index.checked_sub(1)) {
+                (None, _) => noise.met.terms * most,
+                (Some((input, _)), None) => noise.met.squares(input.iter().map(squared), most),
+                (Some((_, trace)), Some(before)) => {
+                    noise.met.squares(trace[before].iter().map(|v| v.powi(4)), most)
+                }
             };
             let added = met * noise.rounding + noise.output;
             variances.iter_mut().for_each(|variance| *variance += noise.input);
@@ -166,7 +178,9 @@ impl Precision {
             if index + 1 < shapes.len() {
                 for (element, variance) in variances.iter_mut().enumerate() {
                     // What is squared may be off by its error already.
-                    let most = size(index, element) + TAIL * variance.sqrt();
+                    let size = known
+                        .map_or(self.slots[depth - 1 - 2 * index], |(_, trace)| trace[index][element].abs());
+                    let most = size + TAIL * variance.sqrt();
                     *variance = (2.0 * most).powi(2) * *variance + noise.square;
                 }
                 errors.push(worst(&variances));
@@ -180,25 +194,37 @@ impl Precision {
 }
 
 impl Noise {
-    /// With what comes behind the products of a map at this level: rescale, bias, square.
-    fn behind(self, params: &Params, level: usize) -> Result<Self, SlotsError> {
+    /// With what comes behind the products of a map at this level: rescale, bias, square. `rescale` takes the secret as errors
+    /// meet it.
+    fn behind(
+        self,
+        params: &Params,
+        level: usize,
+        rescale: impl Fn(&Variances) -> f64,
+    ) -> Result<Self, SlotsError> {
         let at = params.variances(scheme_level(level)?)?;
         // Behind the last map nothing averages over slots any more.
         let Some(next) = level.checked_sub(2) else {
             return Ok(Self { output: self.output + at.worst_rescale, ..self });
         };
         let below: Variances = params.variances(scheme_level(next + 1)?)?;
-        let output = self.output + at.rescale + below.encoding;
-        Ok(Self { output, square: below.product_rotation + below.rescale, ..self })
+        let output = self.output + rescale(&at) + below.summand;
+        Ok(Self { output, square: below.product_rotation + rescale(&below), ..self })
+    }
+}
+
+impl Met {
+    fn new([terms, times]: [usize; 2], [copies, garbage]: [usize; 2]) -> Self {
+        let [terms, times, copies, garbage] = [terms, times, copies, garbage].map(|count| count as f64);
+        Self { terms, times, copies, garbage }
     }
 
-    /// Sum of the squares of the slots that meet in an output of the first map: a dense map meets every slot of the input
-    /// equally often, any other at most the largest each time.
-    fn met(&self, input: &[f64], dense: bool) -> f64 {
-        let largest = self.terms * input.iter().fold(0.0, |m: f64, v| m.max(v * v));
-        let times = (self.terms / input.len().max(1) as f64).ceil();
-        let all = times * input.iter().map(|v| v * v).sum::<f64>();
-        if dense { largest.min(all) } else { largest }
+    /// Sum of the squares of the slots that meet in an output, where those of the elements are `squares` and no other is
+    /// above `most`.
+    fn squares(&self, squares: impl Iterator<Item = f64>, most: f64) -> f64 {
+        let (largest, sum) = squares.fold((0.0, 0.0), |(max, sum): (f64, f64), v| (max.max(v), sum + v));
+        let largest = if self.garbage > 0.0 { most.max(largest) } else { largest };
+        (self.terms * largest).min(self.times * (self.copies * sum + self.garbage * most))
     }
 }
 
@@ -206,6 +232,7 @@ impl Noise {
 mod tests {
     use super::*;
     use crate::cipher::cost::CostModel;
+    use crate::cipher::map::Shape;
     use crate::cipher::scheme::{Choices, PEAKS};
 
     #[test]

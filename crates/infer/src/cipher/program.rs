@@ -6,6 +6,8 @@
 
 use std::collections::BTreeMap;
 
+use rayon::prelude::*;
+
 use super::cost::{CostModel, Steps};
 use super::diagonal::{Diagonals, Product};
 use super::evaluator::{Encoder, Evaluator, Giant, Term};
@@ -28,8 +30,6 @@ struct MapWeights<F, S> {
     factors: Vec<F>,
     /// Per ciphertext of the output.
     summands: Vec<S>,
-    /// Per ciphertext of the output, the largest norm of the weights that meet in a slot.
-    gains: Vec<f64>,
 }
 
 /// The numbers of one linear map.
@@ -134,29 +134,25 @@ impl Program {
     ///
     /// # Panics
     /// Numbers of other maps than those of the program.
-    pub fn encode<E: Encoder>(
+    pub fn encode<E>(
         &self,
         encoder: &E,
         numbers: &[Affine],
-    ) -> Result<Weights<E::Factor, E::Summand>, E::Error> {
+    ) -> Result<Weights<E::Factor, E::Summand>, E::Error>
+    where
+        E: Encoder<Factor: Send, Error: Send> + Sync,
+    {
         assert_eq!(numbers.len(), self.maps.len(), "number of maps");
         let maps = self.maps.iter().zip(numbers).enumerate().map(|(index, (map, numbers))| {
             let level = self.level(index);
-            let mut met = vec![vec![0.0; map.output().slots()]; map.output().ciphers()];
-            let mut factor = |&product: &Product| {
-                let slots = map.plaintext(product, &numbers.weights, numbers.scale);
-                let giant = map.giants[product.giant as usize];
-                let met = &mut met[product.output as usize];
-                let turned = slots.iter().cycle().skip(giant);
-                met.iter_mut().zip(turned).for_each(|(met, w)| *met += w * w);
-                encoder.factor(&slots, level)
+            let factor = |&product: &Product| {
+                encoder.factor(&map.plaintext(product, &numbers.weights, numbers.scale), level)
             };
-            let factors = map.products.iter().map(&mut factor).collect::<Result<_, _>>()?;
-            let gains = met.into_iter().map(|met| folded(met, &map.folds).sqrt()).collect();
+            let factors = map.products.par_iter().map(factor).collect::<Result<_, _>>()?;
             let biases = map.output().place(&numbers.bias);
             let summand = |bias: &Vec<f64>| encoder.summand(bias, level.saturating_sub(1));
             let summands = biases.iter().map(summand).collect::<Result<_, _>>()?;
-            Ok(MapWeights { factors, summands, gains })
+            Ok(MapWeights { factors, summands })
         });
         Ok(Weights { maps: maps.collect::<Result<_, _>>()? })
     }
@@ -198,15 +194,6 @@ impl Program {
     }
 }
 
-/// The largest number after folding.
-fn folded(mut slots: Vec<f64>, folds: &[usize]) -> f64 {
-    for &fold in folds {
-        let turned: Vec<f64> = slots.iter().cycle().skip(fold).take(slots.len()).copied().collect();
-        slots.iter_mut().zip(turned).for_each(|(sum, x)| *sum += x);
-    }
-    slots.into_iter().fold(0.0, f64::max)
-}
-
 /// One linear map with its bias.
 fn map_slots<E: Evaluator>(
     evaluator: &E,
@@ -216,9 +203,8 @@ fn map_slots<E: Evaluator>(
 ) -> Result<Vec<E::Cipher>, E::Error> {
     let products: Vec<_> = map.products.iter().zip(&weights.factors).collect();
     let outputs = products.chunk_by(|a, b| a.0.output == b.0.output);
-    let numbers = weights.summands.iter().zip(&weights.gains);
     let mut sums = Vec::with_capacity(map.output().ciphers());
-    for (products, (bias, &gain)) in outputs.zip(numbers) {
+    for (products, bias) in outputs.zip(&weights.summands) {
         let giants: Vec<Giant<'_, E::Factor>> = products
             .chunk_by(|a, b| a.0.giant == b.0.giant)
             .map(|terms| Giant {
@@ -233,7 +219,7 @@ fn map_slots<E: Evaluator>(
                     .collect(),
             })
             .collect();
-        let mut sum = evaluator.linear(inputs, &giants, &map.folds, gain)?;
+        let mut sum = evaluator.linear(inputs, &giants, &map.folds)?;
         evaluator.add_summand(&mut sum, bias)?;
         sums.push(sum);
     }

@@ -3,6 +3,20 @@
 //! Both parties derive it from the shapes of the network, so that equal digests mean equal lengths of all messages. The
 //! smallest ring is taken whose modulus leaves room for the depth of the network at the wanted precision and whose
 //! slots hold its values; inside the cap on the modulus the scale is as large as it can be.
+//!
+//! **Scales.** A modulus is spent on scales: m maps take `x + w_1 + a_1 + w_2 + a_2 + .. + w_m` bits, for inputs at scale
+//! 2^x, weights at 2^w_i and what map i leaves at 2^a_i, and none for what squares leave, since a square of scale 2^b at
+//! most 2^2a is paid back by the map behind it. A bit does not buy the same everywhere. A rescale adds rounding errors times
+//! the secret, which are about 2^7 times as large as the rounding of an encoded weight. With s the mean:
+//!
+//! | scale of | bits |
+//! |---|---|
+//! | inputs, results of maps that are squared | s + LEAD |
+//! | weights | s - LEAD |
+//! | squares | s + 2 LEAD |
+//!
+//! All primes but that of the first map are then near 2^s. An input that is not 1 but X in size takes log2 X bits less and
+//! its weights, which are so much smaller, as many more. A single map has nothing to be rescaled: LEAD is 0.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,7 +37,7 @@ use super::reach::InputForm;
 pub struct Choices {
     /// What the client sends.
     pub form: InputForm,
-    /// Bits of the scale at least: slots are precise to about twelve bits less.
+    /// Bits of the scales at least, on average: slots are precise to about ten bits less.
     pub precision: u32,
     /// The largest value of the input.
     pub input: f64,
@@ -71,14 +85,19 @@ pub enum SchemeError {
 /// log2 of the smallest and of the largest ring, and the most bits of its modulus.
 pub(super) const RINGS: [(u32, u32); 4] = [(12, 105), (13, 211), (14, 424), (15, 854)];
 /// Bits of the longest prime.
-const WORD: u32 = 28;
+const WORD: f64 = 28.0;
+/// Most bits by which the size of inputs moves their scale.
+const SIZE: f64 = 8.0;
 /// Bits of the modulus at level 0 above the scale of results: values there are below 2, and neither errors nor flood may
 /// wrap.
 const HEADROOM: u32 = 3;
-/// Bits of a word of a reply below the scale of ciphertexts that lie above the noise of rounding it.
-const REPLY: u32 = 2;
+/// By how many bits scales of ciphertexts exceed the mean, and those of weights fall below it.
+const LEAD: f64 = 2.0;
+/// Bits of a word of a reply below the mean scale, for the noise of rounding it: of few results, whose noise few coefficients
+/// make up, and of a slot per input.
+pub(super) const REPLY: [u32; 2] = [2, 4];
 /// log2 of the flood in slots, below their scale.
-const FLOOD: f64 = 12.5;
+const FLOOD: f64 = 15.5;
 /// Largest error of a slot that parameters leave room for, relative to the largest slot of its level.
 const PRECISION: f64 = 1.0 / 64.0;
 
@@ -105,7 +124,7 @@ impl Scheme {
         let shapes = padded.as_deref().unwrap_or(shapes);
         let mut refused = None;
         for (log_n, cap) in RINGS {
-            let Some(literal) = chain(log_n, cap, depth, choices.precision) else { continue };
+            let Some(literal) = chain(log_n, cap, depth, choices) else { continue };
             let target =
                 Target { slots: 1 << log_n, levels: depth, form: choices.form, whole: choices.shares };
             match planner::plan(shapes, target, costs) {
@@ -113,7 +132,7 @@ impl Scheme {
                 Err(error) => refused = Some(error),
             }
         }
-        Err(refused.map_or_else(|| too_deep(depth, choices.precision), Into::into))
+        Err(refused.map_or_else(|| too_deep(depth, choices), Into::into))
     }
 
     fn with(params: Arc<Params>, program: Program, choices: &Choices) -> Result<Self, SchemeError> {
@@ -125,7 +144,7 @@ impl Scheme {
         let keys = KeyShape::new(&params, relinearisation, rotations)?;
         let (count, level) = (program.input().ciphers(), scheme_level(program.depth())?);
         let requests = RequestShape { params: params.clone(), count, level };
-        let reply = reply(&params, program.output().period())?;
+        let reply = reply(&params, program.output().period(), REPLY[0])?;
         let mut scheme =
             Self { params, program, keys, requests, reply, input: choices.input, digest: [0; 32] };
         scheme.digest = scheme.hash();
@@ -207,9 +226,10 @@ impl Scheme {
 }
 
 /// The error for a network of this depth.
-pub(super) fn too_deep(needed: usize, precision: u32) -> SchemeError {
-    let most = RINGS.map(|(_, cap)| (cap.saturating_sub(3 * WORD) / precision.max(1)) as usize);
-    SchemeError::Depth { needed, most: most.into_iter().max().unwrap_or(0), precision }
+pub(super) fn too_deep(needed: usize, choices: &Choices) -> SchemeError {
+    let fits = |depth: &usize| RINGS.iter().any(|&(log_n, cap)| chain(log_n, cap, *depth, choices).is_some());
+    let most = (1..needed).step_by(2).take_while(fits).last().unwrap_or(0);
+    SchemeError::Depth { needed, most, precision: choices.precision }
 }
 
 /// What [`PEAKS`] promise for slots of every level, and the errors that there is room for.
@@ -224,33 +244,49 @@ pub(super) fn bounds(depth: usize, input: f64) -> Bounds {
     Bounds { errors: slots.iter().map(|most| most * PRECISION).collect(), slots }
 }
 
-/// Replies with results of this period. A slot is a sum of as many coefficients, each with its share of the flood, so that
-/// fewer of them are flooded more.
-pub(super) fn reply(params: &Arc<Params>, period: usize) -> Result<ReplySpec, SlotsError> {
-    let (scale, result) = (params.scale(0)?.log2(), params.result_scale().log2());
-    let width = (scale.floor() as u32) + HEADROOM + REPLY;
+/// Replies with results of this period, in words with so many bits for their rounding. A slot is a sum of as many
+/// coefficients, each with its share of the flood, so that fewer of them are flooded more.
+pub(super) fn reply(params: &Arc<Params>, period: usize, rounding: u32) -> Result<ReplySpec, SlotsError> {
+    let result = params.result_scale().log2();
+    let width = (result / 2.0) as u32 + HEADROOM + rounding;
     let flood = result - FLOOD - (period as f64).log2() / 2.0;
     Ok(ReplySpec::new(params, period, width, flood.max(0.0).floor() as u32)?.of_products())
 }
 
-/// The chain with the largest scale that fits below the cap, if that has the wanted precision: special primes make a
+/// The chain with the largest mean scale that fits below the cap, if that has the wanted precision: special primes make a
 /// digit of two limbs where there is room, and of one otherwise.
 pub(super) fn chain(
     log_n: u32,
     cap: u32,
     depth: usize,
-    precision: u32,
+    choices: &Choices,
 ) -> Option<Result<ParamsLiteral, SlotsError>> {
-    // A special prime is a little longer than those that it is divided with. The last map is at level 0, whose two primes
-    // hold a result that is not rescaled and some room above it.
-    let special = |scale: f64| (scale.ceil() as u32 + 2).min(WORD);
-    let fits = |digits: u32| {
-        let bits = |scale: f64| (depth as f64 + 1.0) * scale + f64::from(HEADROOM + digits * special(scale));
-        let scales = (4 * precision..=4 * (WORD - HEADROOM)).rev().map(|quarters| f64::from(quarters) / 4.0);
-        scales.filter(|&scale| bits(scale) <= f64::from(cap) - 0.5).map(|scale| (digits, scale)).next()
+    let lead = if depth > 1 { LEAD } else { 0.0 };
+    // The last map is at level 0, whose two primes hold a result that is not rescaled and some room above it.
+    let base = |mean: f64| (2.0 * mean + lead + f64::from(HEADROOM)) / 2.0;
+    // A special prime is a little longer than those that it is divided with.
+    let special = |mean: f64| (base(mean) + 1.5).min(WORD);
+    let bits = |mean: f64, digits: u32| {
+        (depth as f64 - 1.0) * mean - lead + 2.0 * base(mean) + f64::from(digits) * special(mean)
     };
-    let (digits, scale) = [2, 1].into_iter().find_map(fits)?;
-    let base = (2.0 * scale + f64::from(HEADROOM)).ceil() as u32;
-    let base = [base.div_ceil(2), base / 2];
-    Some(ParamsLiteral::near(log_n, scale, depth - 1, 1, &base, &vec![special(scale); digits as usize]))
+    let fits = |digits: u32| {
+        let means = (4 * choices.precision..=4 * WORD as u32).rev().map(|quarters| f64::from(quarters) / 4.0);
+        means
+            .filter(|&mean| base(mean) <= WORD && bits(mean, digits) <= f64::from(cap) - 0.5)
+            .map(|mean| (digits, mean))
+            .next()
+    };
+    let (digits, mean) = [2, 1].into_iter().find_map(fits)?;
+    let size = (4.0 * choices.input.log2()).round().clamp(-4.0 * SIZE, 4.0 * SIZE) / 4.0;
+    let scales = |level: usize| {
+        let shift = if level + 1 == depth { size } else { 0.0 };
+        match level % 2 {
+            1 => (mean + lead, None),
+            _ if level + 1 < depth => (mean + 2.0 * lead, Some(mean - lead)),
+            _ => (mean + lead - shift, Some(mean - lead + shift)),
+        }
+    };
+    let (goals, factors): (Vec<f64>, Vec<Option<f64>>) = (0..depth).map(scales).unzip();
+    let special = vec![special(mean); digits as usize];
+    Some(ParamsLiteral::along(log_n, &goals, &factors, 1, [&[base(mean); 2], &special]))
 }

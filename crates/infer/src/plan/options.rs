@@ -76,11 +76,11 @@ pub struct Options {
     pub transfers: Transfers,
     /// What the client encrypts, where networks are evaluated under encryption.
     pub form: InputForm,
-    /// Bits of the scale at least, there.
+    /// Bits of the scales at least, there.
     pub precision: Precision,
 }
 
-/// Bits of the scale of values under encryption, at least: slots are precise to about twelve bits less.
+/// Bits of the scales under encryption, on average and at least: slots are precise to about ten bits less.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Precision(u8);
 

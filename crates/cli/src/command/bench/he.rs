@@ -42,6 +42,8 @@ struct Row {
     mode: &'static str,
     /// Where inputs come from.
     inputs: &'static str,
+    /// Whether somebody trained the weights: classes by made-up ones mean nothing.
+    weights: &'static str,
     slots: usize,
     /// Images whose results were compared.
     images: usize,
@@ -84,14 +86,19 @@ struct Exactness {
 impl Exactness {
     /// Of all answers; errors are relative to the largest logit.
     fn of(clear: &Clear<'_>, answers: &[Answer]) -> Self {
-        answers.par_iter().map(|answer| Self::of_one(clear, answer)).reduce(Self::default, Self::and).relative()
+        answers
+            .par_iter()
+            .map(|answer| Self::of_one(clear, answer))
+            .reduce(Self::default, Self::and)
+            .relative()
     }
 
     fn of_one(clear: &Clear<'_>, Answer { input, found, label }: &Answer) -> Self {
         let unit = f64::from(-clear.network.gain()).exp2();
         let trace = clear.network.trace(input);
         let bound = clear.precision.bound_of(clear.network, input, &trace) * unit;
-        let expected: Vec<f64> = trace.last().map_or_else(Vec::new, |last| last.iter().map(|v| v * unit).collect());
+        let expected: Vec<f64> =
+            trace.last().map_or_else(Vec::new, |last| last.iter().map(|v| v * unit).collect());
         let mut sorted = expected.clone();
         sorted.sort_by(|a, b| b.total_cmp(a));
         let margin = sorted.get(1).map_or(f64::INFINITY, |second| sorted[0] - second);
@@ -200,6 +207,7 @@ fn print(rows: &[Row]) {
     let header = [
         "mode",
         "inputs",
+        "weights",
         "slots",
         "end to end ms",
         "encrypt",
@@ -226,6 +234,7 @@ fn print(rows: &[Row]) {
         table.add_row([
             row.mode.to_owned(),
             row.inputs.to_owned(),
+            row.weights.to_owned(),
             row.slots.to_string(),
             format!("{:.2}", row.end_to_end_ms),
             ms(row.encrypt_ms),

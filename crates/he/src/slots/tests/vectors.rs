@@ -64,7 +64,14 @@ fn encrypt(pair: &Pair, slots: &[f64], k: u64) -> Ciphertext {
 fn known_answers() {
     let special = literal(12, 1).base;
     let base = vec![268_369_921];
-    let literal = ParamsLiteral { log_n: 12, base, steps: vec![vec![67_043_329]], special, log_scale: 26.0 };
+    let literal = ParamsLiteral {
+        log_n: 12,
+        base,
+        steps: vec![vec![67_043_329]],
+        special,
+        log_scale: 26.0,
+        log_factors: vec![],
+    };
     let mut pair = Pair::new(&literal, &[]);
     let ternary: Vec<i8> = (0..N as i64).map(|i| ((i * i + 3 * i) * 7 % 11 % 3 - 1) as i8).collect();
     pair.secret = SecretKey::from_ternary(&pair.params, &ternary);

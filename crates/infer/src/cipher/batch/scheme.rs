@@ -36,13 +36,12 @@ impl Scheme {
         }
         let batch = Batch::new(shapes);
         let depth = batch.depth();
-        let chains = scheme::RINGS
-            .into_iter()
-            .find_map(|(log_n, cap)| scheme::chain(log_n, cap, depth, choices.precision));
-        let params = Params::new(&chains.ok_or_else(|| scheme::too_deep(depth, choices.precision))??)?;
+        let chains =
+            scheme::RINGS.into_iter().find_map(|(log_n, cap)| scheme::chain(log_n, cap, depth, choices));
+        let params = Params::new(&chains.ok_or_else(|| scheme::too_deep(depth, choices))??)?;
         let relinearisation = (shapes.len() > 1).then(|| scheme_level(depth - 1)).transpose()?;
         let keys = KeyShape::new(&params, relinearisation, [].into())?;
-        let reply = scheme::reply(&params, params.slots())?;
+        let reply = scheme::reply(&params, params.slots(), scheme::REPLY[1])?;
         let mut hasher = blake3::Hasher::new_derive_key("phineus cipher batch 1");
         hasher.update(&params.digest()).update(&choices.input.to_le_bytes());
         for number in batch.order.iter().chain([&batch.outputs(), &PART]) {

@@ -50,7 +50,9 @@ fn columns(conv: &Conv, group: usize, x: &[f64]) -> Vec<f64> {
     for tap in 0..depth * kh * kw {
         let (channel, tap) = (group * depth + tap / (kh * kw), [tap / kw % kh, tap % kw]);
         for y in 0..rows {
-            met.extend((0..columns).map(|column| pixel(conv, channel, [y, column], tap).map_or(0.0, |i| x[i])));
+            met.extend(
+                (0..columns).map(|column| pixel(conv, channel, [y, column], tap).map_or(0.0, |i| x[i])),
+            );
         }
     }
     met

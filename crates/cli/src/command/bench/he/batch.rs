@@ -39,6 +39,7 @@ pub(super) async fn measure(mode: &Mode, sources: &Sources<'_>) -> Result<Row, F
     Ok(Row {
         mode: mode.name,
         inputs: task.source,
+        weights: mode.weights(),
         slots: scheme.size(),
         images: task.inputs.len(),
         end_to_end_ms: seconds * 1e3,

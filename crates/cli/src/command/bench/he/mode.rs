@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use super::Sources;
 use crate::command::zoo::random_pixels;
 use crate::compile::{self, Quantisation};
-use crate::data::{self, Options, Sample, Split};
+use crate::data::{self, Options, Sample, Shape, Split};
 use crate::failure::Failure;
 
 /// A row of the table.
@@ -38,7 +38,8 @@ enum Images {
     Digits,
     Pictures,
     Features,
-    None,
+    /// Grey pictures of 64 x 64 pixels.
+    Thumbnails,
 }
 
 /// What a public network makes of an image, and the image's label.
@@ -70,20 +71,17 @@ pub(super) const MODES: [Mode; 8] = [
     mode("LoLa-Small", SMALL, Images::Digits),
     Mode { batch: true, ..mode("CryptoNets batch", LOLA, Images::Digits) },
     mode("LoLa-CIFAR 83/163", CIFAR, Images::Pictures),
-    Mode { weight_bits: 8, ..mode("LoLa-CIFAR 83/112", Network::Zoo("lola-cifar-112"), Images::None) },
-    Mode { precision: 20, ..mode("linear 4096 to 102", Network::Zoo("linear-4096-102"), Images::None) },
+    Mode { weight_bits: 8, ..mode("LoLa-CIFAR 83/112", Network::Zoo("lola-cifar-112"), Images::Pictures) },
+    Mode { precision: 20, ..mode("linear 4096 to 102", Network::Zoo("linear-4096-102"), Images::Thumbnails) },
     Mode { precision: 20, ..mode("Caltech-101", CALTECH, Images::Features) },
 ];
 
 /// Images whose values a network is scaled for.
 const CALIBRATION: usize = 32;
-/// Most inputs of a network whose weights are made up: its classes mean nothing.
-const MADE_UP: usize = 20;
 
 impl Mode {
     /// The compiled network, and at most `count` inputs.
     pub(super) fn task(&self, sources: &Sources<'_>, count: usize) -> Result<Task, Failure> {
-        let count = if self.images == Images::None { count.min(MADE_UP) } else { count };
         let graph = self.network.graph()?;
         let quantisation = Quantisation::plain(self.name).with_weight_bits(self.weight_bits);
         if let (Some(path), Some(extractor)) = (self.folder(sources), &sources.extractor)
@@ -109,17 +107,35 @@ impl Mode {
         let shape = compile::input_shape(&graph)?;
         let folder = self.folder(sources).filter(|_| self.images != Images::Features);
         let samples = |split, limit| match &folder {
+            Some(path) if self.images == Images::Thumbnails => {
+                let side = shape.channels.isqrt();
+                let shape = Shape { channels: 1, height: side, width: side };
+                Ok(data::open(path, shape, &Options { split, skip: 0, limit: Some(limit), resize: true })?)
+            }
             Some(path) => compile::samples(path, shape, split, Some(limit)),
             None => Ok(random_pixels(shape, limit)),
         };
         let calibration = samples(Split::Train, CALIBRATION)?;
         let model = compile::quantise(&graph, &calibration, &quantisation)?;
-        let encode = |sample: &Sample| Ok((model.encode_pixels(&sample.pixels)?, sample.label));
+        let label = |sample: &Sample| sample.label.filter(|_| matches!(self.network, Network::Trained(_)));
+        let encode = |sample: &Sample| Ok((model.encode_pixels(&sample.pixels)?, label(sample)));
         let inputs = samples(Split::Test, count)?.iter().map(encode).collect::<Result<_, Failure>>()?;
         let seen = |sample: &Sample| Ok(real(&model, &encode(sample)?.0));
         let seen = calibration.iter().map(seen).collect::<Result<_, Failure>>()?;
-        let source = if folder.is_some() { "test images" } else { "random" };
+        let source = match (&folder, self.images) {
+            (None, _) => "random",
+            (_, Images::Thumbnails) => "grey pictures",
+            _ => "test images",
+        };
         Ok(Task { model, seen, inputs, source })
+    }
+
+    /// Where weights come from, in words.
+    pub(super) fn weights(&self) -> &'static str {
+        match self.network {
+            Network::Trained(_) => "trained",
+            Network::Zoo(_) => "made up",
+        }
     }
 
     /// The folder with this mode's images, if there is one.
@@ -127,8 +143,7 @@ impl Mode {
         let (name, own) = match self.images {
             Images::Digits => ("mnist", true),
             Images::Pictures => ("cifar10-jpeg", false),
-            Images::Features => ("caltech101", false),
-            Images::None => return None,
+            Images::Features | Images::Thumbnails => ("caltech101", false),
         };
         let data = sources.data?;
         let below = data.join(name);
