@@ -18,6 +18,7 @@ mod batched;
 pub mod client;
 mod encrypted;
 mod hello;
+mod keys;
 pub(crate) mod resumption;
 pub mod server;
 

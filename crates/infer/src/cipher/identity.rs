@@ -2,8 +2,8 @@
 //! not be sent them again.
 //!
 //! The token that names a client to the server and the secret key of every scheme are derived from the seed by BLAKE3
-//! under different contexts; the token says nothing about the keys. Whoever knows a token can only use evaluation keys
-//! that are public anyway.
+//! under different contexts; the token says nothing about the keys. Whoever knows a token can use evaluation keys that are
+//! public anyway, and leave others in their place: the client knows its own by their voucher.
 
 use std::fmt;
 use std::io::{self, Write as _};
@@ -69,6 +69,23 @@ impl Identity {
         blake3::derive_key("phineus cipher token 1", &*self.seed)
     }
 
+    /// By what the client knows keys of this digest, made by it for this scheme, again: a MAC under a key that nobody else has.
+    #[must_use]
+    pub fn voucher(&self, scheme: &[u8; 32], keys: &[u8; 32]) -> [u8; 32] {
+        *self.mac(scheme, keys).as_bytes()
+    }
+
+    /// Whether this is the voucher of these keys. Takes the same time for all wrong ones.
+    #[must_use]
+    pub fn vouches(&self, scheme: &[u8; 32], keys: &[u8; 32], voucher: &[u8; 32]) -> bool {
+        self.mac(scheme, keys) == *voucher
+    }
+
+    fn mac(&self, scheme: &[u8; 32], keys: &[u8; 32]) -> blake3::Hash {
+        let key = Zeroizing::new(blake3::derive_key("phineus cipher voucher 1", &*self.seed));
+        blake3::Hasher::new_keyed(&key).update(scheme).update(keys).finalize()
+    }
+
     /// The secret key for a scheme of this digest with these parameters.
     #[must_use]
     pub fn secret(&self, params: &Arc<Params>, scheme: &[u8; 32]) -> SecretKey {
@@ -88,6 +105,18 @@ impl fmt::Debug for Identity {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_voucher_is_for_one_client_one_scheme_and_these_keys() {
+        let identity = |seed: u8| Identity::from_seed(Zeroizing::new([seed; 32]));
+        let (owner, scheme, keys) = (identity(1), [2; 32], [3; 32]);
+        let voucher = owner.voucher(&scheme, &keys);
+        assert!(owner.vouches(&scheme, &keys, &voucher));
+        assert!(!identity(2).vouches(&scheme, &keys, &voucher));
+        assert!(!owner.vouches(&[0; 32], &keys, &voucher) && !owner.vouches(&scheme, &[0; 32], &voucher));
+        assert!(!owner.vouches(&scheme, &keys, &[0; 32]));
+        assert!(voucher != owner.token());
+    }
 
     #[test]
     fn an_identity_is_kept_in_a_file() {

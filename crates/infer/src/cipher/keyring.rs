@@ -16,6 +16,10 @@ pub struct ClientKeys {
     pub evaluator: Encrypted,
     /// For fresh encryptions of zero.
     pub public: PublicKey,
+    /// Digest of the messages in which the keys came.
+    pub digest: [u8; 32],
+    /// What came with them, by which their owner knows them again: see [`Identity::voucher`](super::Identity::voucher).
+    pub voucher: [u8; 32],
 }
 
 /// Keys by client and scheme. Those used longest ago make room for new ones.
@@ -114,7 +118,12 @@ mod tests {
         let shape = KeyShape::new(&params, None, [(1, 0)].into()).unwrap();
         let upload = KeyUpload::generate(&secret, &shape, &mut rng).unwrap();
         let evaluator = Encrypted::new(upload.expand(), Bounds::default());
-        let keys = Arc::new(ClientKeys { evaluator, public: secret.public_key(&mut rng) });
+        let keys = Arc::new(ClientKeys {
+            evaluator,
+            public: secret.public_key(&mut rng),
+            digest: [0; 32],
+            voucher: [0; 32],
+        });
 
         let ring = Keyring::new(100, Duration::from_secs(10));
         let start = Instant::now();

@@ -2,31 +2,28 @@
 //!
 //! | step | direction | content |
 //! |---|---|---|
-//! | known | S -> C | first batch of the session: whether the server has the client's keys for batches |
-//! | keys | C -> S | those keys, unless it has |
+//! | known, choice, keys | | first batch of the session, for the client's keys for batches: see [`keys`] |
 //! | parts, replies | | see [`link`] |
 //!
 //! Batches have parameters of their own, which both derive from the network that they agreed on, and one evaluation key.
 
 use std::sync::Arc;
 
-use phineus_he::slots::{KeyUpload, SecretKey};
+use phineus_he::slots::SecretKey;
 use phineus_kernel::prg::Prg;
-use phineus_kernel::wire::{PeerMisbehaved, Wire as _};
+use phineus_kernel::wire::PeerMisbehaved;
 use phineus_model::fixed::Reveal;
-use phineus_net::{Channel, ChannelError, Client, Server, Step};
+use phineus_net::{Channel, ChannelError, Client, Server};
 use zeroize::Zeroizing;
 
-use super::encrypted::{recv_keys, send_keys};
 use super::hello::{COMMAND, Command};
+use super::keys::{self, Kind};
 use crate::ProtocolError;
 use crate::cipher::batch::{Scheme, link};
 use crate::cipher::service::batch_scheme_of;
-use crate::cipher::{ClientKeys, Encrypted, Identity, Keyring, Service};
+use crate::cipher::{ClientKeys, Identity, Keyring, Service};
 use crate::compute::compute;
 use crate::plan::{Plan, PlanError};
-
-const KNOWN: Step = Step::new("cipher.batch-known");
 
 /// A party's end, from the first batch on.
 pub(super) struct Batches<K> {
@@ -48,6 +45,10 @@ pub(super) fn scheme(plan: &Plan) -> Result<Arc<Scheme>, ProtocolError> {
     Ok(batch_scheme_of(&public.graph, precision).map_err(PlanError::from)?)
 }
 
+fn kind(scheme: &Scheme) -> Kind<'_> {
+    Kind { params: scheme.params(), shape: scheme.keys(), scheme: scheme.digest() }
+}
+
 impl Batches<SecretKey> {
     /// One batch of `inputs`: 2^gain times the logits of each. `begun` is this party's end, if there was a batch before, and
     /// `uploaded` counts bytes of keys.
@@ -63,12 +64,9 @@ impl Batches<SecretKey> {
         channel.send(COMMAND, &Command::Evaluate(count)).await?;
         if begun.is_none() {
             let scheme = scheme(plan)?;
-            let known = channel.recv_bytes(KNOWN, 1).await?;
-            let keys = compute(|| identity.secret(scheme.params(), scheme.digest()));
-            if known != [1] {
-                *uploaded += send_keys(channel, &keys, scheme.keys(), rng).await?;
-            }
-            *begun = Some(Self { scheme, keys: Arc::new(keys) });
+            let secret = compute(|| identity.secret(scheme.params(), scheme.digest()));
+            *uploaded += keys::bring(channel, kind(&scheme), (identity, &secret), rng).await?;
+            *begun = Some(Self { scheme, keys: Arc::new(secret) });
         }
         let Self { scheme, keys } = begun.as_ref().ok_or(ProtocolError::Material)?;
         let step = plan.public().graph.facts[0].step;
@@ -90,20 +88,7 @@ impl Batches<ClientKeys> {
     ) -> Result<(), ProtocolError> {
         if begun.is_none() {
             let scheme = scheme(plan)?;
-            let name = Keyring::name(token, scheme.digest());
-            let known = keyring.get(&name);
-            channel.send_bytes(KNOWN, &[u8::from(known.is_some())]).await?;
-            channel.flush().await?;
-            let keys = match known {
-                Some(keys) => keys,
-                None => {
-                    let (public, keys) = recv_keys(channel, scheme.params(), scheme.keys()).await?;
-                    let keys =
-                        Arc::new(ClientKeys { evaluator: Encrypted::new(keys, scheme.bounds()), public });
-                    keyring.put(name, keys.clone(), KeyUpload::wire_len(scheme.keys()) * 16 / 7);
-                    keys
-                }
-            };
+            let keys = keys::take(channel, kind(&scheme), (keyring, token), scheme.bounds()).await?;
             *begun = Some(Self { scheme, keys });
         }
         let Self { scheme, keys } = begun.as_ref().ok_or(ProtocolError::Material)?;

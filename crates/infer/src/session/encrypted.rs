@@ -3,27 +3,27 @@
 //! | step | direction | content |
 //! |---|---|---|
 //! | token | C -> S | names the client's keys; goes with the agreement |
-//! | known | S -> C | whether the server has them for this plan; by which power of two results are scaled |
-//! | keys | C -> S | public key and evaluation keys, unless it has |
+//! | gain | S -> C | by which power of two results are scaled |
+//! | known, choice, keys | | see [`keys`] |
 //! | evaluate | C -> S | how many inputs; then the executor's messages ([`crate::exec::cipher`]), and the server's times |
 //!
 //! Keys belong to a client and a scheme: a client that comes with another client's token can at most have the server
-//! compute on ciphertexts that it cannot make or read. The token says nothing about any key, and a server that forgets keys
-//! ([`Keyring`]) is sent them again.
+//! compute on ciphertexts that it cannot make or read, and have the other one send its keys again. The token says nothing about
+//! any key, and a server that forgets keys ([`Keyring`]) is sent them again.
 
 use std::sync::Arc;
 
-use phineus_he::slots::{EvalKeys, KeyShape, KeyUpload, Params, PublicKey, SecretKey};
+use phineus_he::slots::SecretKey;
 use phineus_kernel::prg::Prg;
-use phineus_kernel::wire::Wire as _;
 use phineus_net::{Channel, Client, Server, Step};
 use zeroize::Zeroizing;
 
 use super::batched::Batches;
 use super::client::Stats;
 use super::hello::{COMMAND, Command, STATS};
+use super::keys::{self, Kind};
 use crate::ProtocolError;
-use crate::cipher::{ClientKeys, Encrypted as Evaluation, Identity, Keyring};
+use crate::cipher::{ClientKeys, Identity, Keyring};
 use crate::clock::{Clock, Side};
 use crate::compute::compute;
 use crate::exec;
@@ -34,11 +34,8 @@ use crate::report::{Output, Report};
 use crate::served::Served;
 
 const TOKEN: Step = Step::new("cipher.token");
-const KNOWN: Step = Step::new("cipher.known");
-const PUBLIC_KEY: Step = Step::new("cipher.public-key");
-const KEYS: Step = Step::new("cipher.keys");
-/// Whether keys are known, and the gain.
-const KNOWN_LEN: usize = 1 + 2;
+const GAIN: Step = Step::new("cipher.gain");
+const GAIN_LEN: usize = 2;
 
 /// The client's side.
 pub(super) struct Asking {
@@ -77,11 +74,10 @@ impl Asking {
         rng: &mut Prg,
     ) -> Result<Self, ProtocolError> {
         let scheme = encrypted.scheme();
-        let known = channel.recv_bytes(KNOWN, KNOWN_LEN).await?;
-        let gain = i16::from_le_bytes([known[1], known[2]]).into();
+        let gain = channel.recv_bytes(GAIN, GAIN_LEN).await?;
+        let gain = i16::from_le_bytes([gain[0], gain[1]]).into();
         let secret = compute(|| identity.secret(scheme.params(), scheme.digest()));
-        let uploaded =
-            if known[0] == 1 { 0 } else { send_keys(channel, &secret, scheme.keys(), rng).await? };
+        let uploaded = keys::bring(channel, kind(encrypted), (&identity, &secret), rng).await?;
         let ends = Ends { session, transfers: None };
         Ok(Self { identity, secret, gain, uploaded, ends, batches: None })
     }
@@ -162,22 +158,9 @@ impl Answering {
         let scheme = encrypted.scheme();
         let mut token = [0; 32];
         token.copy_from_slice(&channel.recv_bytes(TOKEN, 32).await?);
-        let name = Keyring::name(&token, scheme.digest());
-        let known = keyring.get(&name);
-        let gain = i16::try_from(service.gain()).unwrap_or_default().to_le_bytes();
-        channel.send_bytes(KNOWN, &[u8::from(known.is_some()), gain[0], gain[1]]).await?;
-        channel.flush().await?;
-        let keys = match known {
-            Some(keys) => keys,
-            None => {
-                let (public, keys) = recv_keys(channel, scheme.params(), scheme.keys()).await?;
-                let evaluator = Evaluation::new(keys, scheme.bounds());
-                let keys = Arc::new(ClientKeys { evaluator, public });
-                // Two halves of every key, in words of 32 bits where the message has 28.
-                keyring.put(name, keys.clone(), encrypted.key_bytes() * 16 / 7);
-                keys
-            }
-        };
+        let gain = i16::try_from(service.gain()).unwrap_or_default();
+        channel.send_bytes(GAIN, &gain.to_le_bytes()).await?;
+        let keys = keys::take(channel, kind(encrypted), (keyring, &token), scheme.bounds()).await?;
         Ok(Some(Self { token, keys, ends: Ends { session, transfers: None }, batches: None }))
     }
 
@@ -207,36 +190,14 @@ impl Answering {
     }
 }
 
-/// Makes and sends the keys of a scheme; their bytes.
-pub(super) async fn send_keys(
-    channel: &mut Channel<Client>,
-    secret: &SecretKey,
-    shape: &KeyShape,
-    rng: &mut Prg,
-) -> Result<usize, ProtocolError> {
-    let (public, keys) = compute(|| (secret.public_key(rng), KeyUpload::generate(secret, shape, rng)));
-    channel.send(PUBLIC_KEY, &public).await?;
-    channel.send(KEYS, &keys?).await?;
-    channel.flush().await?;
-    Ok(PublicKey::wire_len(secret.params()) + KeyUpload::wire_len(shape))
-}
-
-/// Receives the keys of a scheme.
-pub(super) async fn recv_keys(
-    channel: &mut Channel<Server>,
-    params: &Arc<Params>,
-    shape: &KeyShape,
-) -> Result<(PublicKey, EvalKeys), ProtocolError> {
-    let public = channel.recv::<PublicKey>(PUBLIC_KEY, params).await?;
-    let upload = channel.recv::<KeyUpload>(KEYS, shape).await?;
-    Ok((public, compute(|| upload.expand())))
-}
-
 /// Enters what a new client sends before its first inference.
 pub(crate) fn predict_keys(encrypted: &Encrypted, script: &mut Script) {
-    let scheme = encrypted.scheme();
     script.up(32);
-    script.down(KNOWN_LEN);
-    script.up(PublicKey::wire_len(scheme.params()));
-    script.up(KeyUpload::wire_len(scheme.keys()));
+    script.down(GAIN_LEN);
+    keys::predict(kind(encrypted), script);
+}
+
+fn kind(encrypted: &Encrypted) -> Kind<'_> {
+    let scheme = encrypted.scheme();
+    Kind { params: scheme.params(), shape: scheme.keys(), scheme: scheme.digest() }
 }

@@ -362,27 +362,58 @@ async fn contents_that_are_no_residues_are_refused() {
     assert_ne!(asked.unwrap().report.output.logits, clear(&host, &model, &x).logits);
     let meddle = payload("cipher.known", |bytes| bytes[0] = 1);
     let ((asked, served), ..) = through(&host, request("", None), &x, meddle).await;
-    assert!(asked.is_err() && served.is_err(), "a server that claims to have keys waits for them in vain");
+    assert!(asked.is_err() && served.is_err(), "a server that seems to have keys is asked to replace them");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_clients_token_is_of_no_use() {
+async fn keys_under_another_clients_token_cost_it_an_upload_and_no_answer() {
+    let model = squares("squares", Reveal::Logits);
+    let x = input(&model, 6);
+    let token = identity(1).token();
+    let posing = payload("cipher.token", move |bytes| bytes.copy_from_slice(&token));
+    // Before the owner comes, or the server having forgotten its keys; and while it has them.
+    for known in [false, true] {
+        let host = host([model.clone()], roomy());
+        let right = clear(&host, &model, &x).argmax;
+        let ask = async |owner: u8, meddle: Meddler| {
+            let ((asked, served), _, uploaded) =
+                through(&host, request("", Some(identity(owner))), &x, meddle).await;
+            served.unwrap();
+            (asked.unwrap().report.output.argmax, uploaded > 0)
+        };
+        if known {
+            assert_eq!(ask(1, honest()).await, (right, true));
+        }
+        // It uses no keys but its own, whoever it says it is.
+        assert_eq!(ask(2, posing.clone()).await, (right, true));
+        assert_eq!(ask(2, posing.clone()).await, (right, false));
+        assert_eq!(ask(1, honest()).await, (right, true));
+        assert_eq!(ask(1, honest()).await, (right, false));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kept_keys_are_used_as_they_were_made_or_not_at_all() {
     let model = squares("squares", Reveal::Logits);
     let host = host([model.clone()], roomy());
     let x = input(&model, 6);
+    let right = clear(&host, &model, &x).argmax;
     through(&host, request("", Some(identity(1))), &x, honest()).await.0.0.unwrap();
-    let token = identity(1).token();
-    let meddle = payload("cipher.token", move |bytes| bytes.copy_from_slice(&token));
-    let ((asked, _), _, uploaded) = through(&host, request("", Some(identity(2))), &x, meddle).await;
-    // The server computes on what it cannot make sense of; only the true owner of the keys can.
-    assert_eq!(uploaded, 0);
-    let expected = clear(&host, &model, &x).logits;
-    if let Ok(found) = asked {
-        let far = |(a, b): (&f32, &f32)| (a - b).abs() > 0.05 * b.abs();
-        assert!(found.report.output.logits.iter().zip(&expected).any(far), "right in spite of wrong keys");
+    // A digest or a voucher of something else: the keys are replaced.
+    for at in [1, 33, 64] {
+        let meddle = payload("cipher.known", move |bytes| bytes[at] ^= 1);
+        let ((asked, _), _, uploaded) = through(&host, request("", Some(identity(1))), &x, meddle).await;
+        assert_eq!((asked.unwrap().report.output.argmax, uploaded > 0), (right, true));
     }
-    let ((asked, _), ..) = through(&host, request("", Some(identity(1))), &x, honest()).await;
-    assert_eq!(asked.unwrap().report.output.argmax, clear(&host, &model, &x).argmax);
+    // Keys that somebody altered on their way are not those that their owner vouches for.
+    let meddle = payload("cipher.voucher", |bytes| bytes[0] ^= 1);
+    through(&host, request("", Some(identity(2))), &x, meddle).await.0.0.unwrap();
+    let ((asked, _), _, uploaded) = through(&host, request("", Some(identity(2))), &x, honest()).await;
+    assert_eq!((asked.unwrap().report.output.argmax, uploaded > 0), (right, true));
+    let meddle = payload("cipher.choice", |bytes| bytes[0] = 7);
+    let ((asked, served), ..) = through(&host, request("", Some(identity(2))), &x, meddle).await;
+    assert!(asked.is_err());
+    assert!(served.unwrap_err().to_string().contains("neither yes nor no"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

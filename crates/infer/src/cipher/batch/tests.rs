@@ -41,7 +41,7 @@ async fn a_batch_of_digits_over_a_channel() {
     let public = secret.public_key(&mut rng);
     let upload = KeyUpload::generate(&secret, scheme.keys(), &mut rng).unwrap();
     let evaluator = Encrypted::new(upload.expand(), scheme.bounds());
-    let keys = Arc::new(ClientKeys { evaluator, public });
+    let keys = Arc::new(ClientKeys { evaluator, public, digest: [0; 32], voucher: [0; 32] });
     let (mut client, mut server) = mem::pair();
 
     let wrong = [shared(&[]), shared(&[vec![0.0; 783]]), shared(&[vec![1.1; 784]])];
