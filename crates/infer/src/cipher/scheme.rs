@@ -290,3 +290,50 @@ pub(super) fn chain(
     let special = vec![special(mean); digits as usize];
     Some(ParamsLiteral::along(log_n, &goals, &factors, 1, [&[base(mean); 2], &special]))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_depth_beyond_all_rings_says_what_it_needs_and_what_there_is() {
+        for precision in [20, 24] {
+            let choices = Choices { precision, ..Choices::default() };
+            let shapes = vec![Shape::Dense { inputs: 4, outputs: 4 }; 40];
+            let error = Scheme::new(&shapes, &choices, &CostModel::default()).unwrap_err();
+            let SchemeError::Depth { needed, most, precision: named } = error else { panic!("{error}") };
+            assert_eq!((needed, named), (79, precision));
+            let said = error.to_string();
+            for part in ["needs 79 levels", &format!("has {most} of"), "fewer squares", "less precision"] {
+                assert!(said.contains(part), "{said}");
+            }
+            let chains = |depth| RINGS.map(|(log_n, cap)| chain(log_n, cap, depth, &choices));
+            let deepest = chains(most).into_iter().flatten().next().unwrap().unwrap();
+            assert_eq!(Params::new(&deepest).unwrap().top() + 1, most);
+            assert!(chains(most + 2).iter().all(Option::is_none));
+        }
+    }
+
+    #[test]
+    fn ciphertexts_are_longer_than_weights_and_squares_are_longest() {
+        for (depth, input) in [(1, 1.0), (1, 64.0), (3, 1.0), (5, 0.25), (9, 8.0)] {
+            let choices = Choices { input, ..Choices::default() };
+            let (log_n, literal) = RINGS
+                .into_iter()
+                .find_map(|(log_n, cap)| Some((log_n, chain(log_n, cap, depth, &choices)?.unwrap())))
+                .unwrap();
+            let params = Params::new(&literal).unwrap();
+            let bits = |level| [params.scale(level), params.factor_scale(level)].map(|s| s.unwrap().log2());
+            let [top, weights] = bits(depth - 1);
+            // An input of another size is as exact relative to it, and so are the weights that bring it back to one.
+            let lead = if depth == 1 { 0.0 } else { 2.0 * LEAD };
+            assert!((top - weights - lead + 2.0 * input.log2()).abs() < 0.01, "{depth}: {top} {weights}");
+            for level in 0..depth - 1 {
+                let [own, factor] = bits(level);
+                let gap = if level % 2 == 1 { 0.0 } else { 3.0 * LEAD };
+                assert!((own - factor - gap).abs() < 0.2, "{log_n}, {depth}, {level}: {own} {factor}");
+            }
+            assert!(params.capacity(0).unwrap() > 2.0);
+        }
+    }
+}
