@@ -128,7 +128,7 @@ impl Scheme {
             let target =
                 Target { slots: 1 << log_n, levels: depth, form: choices.form, whole: choices.shares };
             match planner::plan(shapes, target, costs) {
-                Ok(program) => return Self::with(Params::new(&literal?)?, program, choices),
+                Ok(program) => return Self::with(Params::new(&literal)?, program, choices),
                 Err(error) => refused = Some(error),
             }
         }
@@ -253,14 +253,9 @@ pub(super) fn reply(params: &Arc<Params>, period: usize, rounding: u32) -> Resul
     Ok(ReplySpec::new(params, period, width, flood.max(0.0).floor() as u32)?.of_products())
 }
 
-/// The chain with the largest mean scale that fits below the cap, if that has the wanted precision: special primes make a
-/// digit of two limbs where there is room, and of one otherwise.
-pub(super) fn chain(
-    log_n: u32,
-    cap: u32,
-    depth: usize,
-    choices: &Choices,
-) -> Option<Result<ParamsLiteral, SlotsError>> {
+/// The chain with the largest mean scale that fits below the cap, if that has the wanted precision and there are enough primes
+/// near it: special primes make a digit of two limbs where there is room, and of one otherwise.
+pub(super) fn chain(log_n: u32, cap: u32, depth: usize, choices: &Choices) -> Option<ParamsLiteral> {
     let lead = if depth > 1 { LEAD } else { 0.0 };
     // The last map is at level 0, whose two primes hold a result that is not rescaled and some room above it.
     let base = |mean: f64| (2.0 * mean + lead + f64::from(HEADROOM)) / 2.0;
@@ -288,7 +283,12 @@ pub(super) fn chain(
     };
     let (goals, factors): (Vec<f64>, Vec<Option<f64>>) = (0..depth).map(scales).unzip();
     let special = vec![special(mean); digits as usize];
-    Some(ParamsLiteral::along(log_n, &goals, &factors, 1, [&[base(mean); 2], &special]))
+    let literal = ParamsLiteral::along(log_n, &goals, &factors, 1, [&[base(mean); 2], &special]).ok()?;
+    // Where primes are few, they are not as short as they should be.
+    let ParamsLiteral { base, steps, special, .. } = &literal;
+    let primes = base.iter().chain(steps.iter().flatten()).chain(special);
+    let taken: f64 = primes.map(|&prime| f64::from(prime).log2()).sum();
+    (taken <= f64::from(cap)).then_some(literal)
 }
 
 #[cfg(test)]
@@ -308,7 +308,7 @@ mod tests {
                 assert!(said.contains(part), "{said}");
             }
             let chains = |depth| RINGS.map(|(log_n, cap)| chain(log_n, cap, depth, &choices));
-            let deepest = chains(most).into_iter().flatten().next().unwrap().unwrap();
+            let deepest = chains(most).into_iter().flatten().next().unwrap();
             assert_eq!(Params::new(&deepest).unwrap().top() + 1, most);
             assert!(chains(most + 2).iter().all(Option::is_none));
         }
@@ -320,7 +320,7 @@ mod tests {
             let choices = Choices { input, ..Choices::default() };
             let (log_n, literal) = RINGS
                 .into_iter()
-                .find_map(|(log_n, cap)| Some((log_n, chain(log_n, cap, depth, &choices)?.unwrap())))
+                .find_map(|(log_n, cap)| Some((log_n, chain(log_n, cap, depth, &choices)?)))
                 .unwrap();
             let params = Params::new(&literal).unwrap();
             let bits = |level| [params.scale(level), params.factor_scale(level)].map(|s| s.unwrap().log2());

@@ -38,7 +38,7 @@ impl Scheme {
         let depth = batch.depth();
         let chains =
             scheme::RINGS.into_iter().find_map(|(log_n, cap)| scheme::chain(log_n, cap, depth, choices));
-        let params = Params::new(&chains.ok_or_else(|| scheme::too_deep(depth, choices))??)?;
+        let params = Params::new(&chains.ok_or_else(|| scheme::too_deep(depth, choices))?)?;
         let relinearisation = (shapes.len() > 1).then(|| scheme_level(depth - 1)).transpose()?;
         let keys = KeyShape::new(&params, relinearisation, [].into())?;
         let reply = scheme::reply(&params, params.slots(), scheme::REPLY[1])?;
