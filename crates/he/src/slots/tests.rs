@@ -216,8 +216,8 @@ fn linear_clear(inputs: &[&[f64]], plan: &[ClearGiant]) -> Vec<f64> {
 #[test]
 fn linear_maps() {
     // The last one has shorter factors than ciphertexts, as far as nothing is squared.
-    let own = [28.0, 27.0, 28.0, 27.0, 27.0];
-    let own = ParamsLiteral::along(13, &own, &[Some(26.0); 5], 1, [&[27.5, 27.5], &[28.0, 28.0]]).unwrap();
+    let own = [27.0, 26.0, 27.0, 26.0, 26.0];
+    let own = ParamsLiteral::along(13, &own, &[Some(25.0); 5], 1, [&[26.5, 26.5], &[27.0, 27.0]]).unwrap();
     for literal in [literal(13, 4), ParamsLiteral::near(13, 25.0, 4, 1, &[28], &[28, 28]).unwrap(), own] {
         let mut pair = Pair::new(&literal, &[1, 2, 3, 4, 1024]);
         let n = pair.params.slots();
