@@ -1,7 +1,7 @@
 //! What the tables of measured figures share: runs of the release build, provenance, and places in README.md.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{Value, json};
@@ -27,11 +27,24 @@ pub(crate) fn printed(arguments: &[&str]) -> Result<String, String> {
     output("cargo", &all)
 }
 
-/// Machine, commit and day of a measurement by `cargo xtask TASK`.
+/// A path beside the repository.
+pub(crate) fn beside(path: &str) -> PathBuf {
+    cargo::root().join("..").join(path)
+}
+
+/// Names what is measured: the same after commits that leave the crates as they are, and none for what no commit has.
+fn version() -> Result<Option<String>, String> {
+    let tree = output("git", &["rev-parse", "HEAD:crates"])?;
+    let changed = output("git", &["status", "--porcelain", "--", "crates", "Cargo.lock"])?;
+    Ok(changed.is_empty().then_some(tree))
+}
+
+/// Machine, commit, version and day of a measurement by `cargo xtask TASK`.
 pub(crate) fn provenance(task: &str) -> Result<Value, String> {
     Ok(json!({
         "command": format!("cargo xtask {task}"),
         "commit": output("git", &["rev-parse", "HEAD"])?,
+        "version": version()?,
         "date": output("date", &["-u", "+%Y-%m-%d"])?,
         "processor": processor(),
         "cores": std::thread::available_parallelism().map_or(0, usize::from),

@@ -109,7 +109,7 @@ impl Mode {
         let shape = compile::input_shape(&graph)?;
         let folder = self.folder(sources).filter(|_| self.images != Images::Features);
         let samples = |split, limit| match &folder {
-            Some(path) => compile::samples(path, shape, split, Some(limit)),
+            Some(path) => compile::samples(path, shape, split, Some(limit), false),
             None => Ok(random_pixels(shape, limit)),
         };
         let calibration = samples(Split::Train, CALIBRATION)?;
