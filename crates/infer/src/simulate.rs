@@ -9,7 +9,8 @@
 //!
 //! Beyond the paper: several clients that share the server's workers, jobs that make several pre-compute at once, and
 //! overlap, where a worker computes the next job while the link still moves the last one, and cores that jobs share with
-//! answers, to which they give way as [`schedule`](crate::schedule) has it.
+//! answers, to which they give way as [`schedule`](crate::schedule) has it: not at once, but after the computation that they
+//! are at.
 //!
 //! The published tables are in [`published`], the best split of a shared link in [`wireless`].
 
@@ -102,6 +103,8 @@ pub struct Setting {
     pub overlap: bool,
     /// Whether jobs and answers compute on the same cores: jobs stand still while a request is answered.
     pub shared: bool,
+    /// Seconds that an answer loses to a job on its cores: what it computes when the request comes is finished first.
+    pub interruption: f64,
 }
 
 impl Default for Setting {
@@ -118,6 +121,7 @@ impl Default for Setting {
             batch: 1,
             overlap: false,
             shared: false,
+            interruption: 0.0,
         }
     }
 }

@@ -211,6 +211,9 @@ impl State<'_> {
             this.serving = Some(arrival);
             self.answering += 1;
             let mut seconds = self.online;
+            if self.setting.shared && !self.jobs.is_empty() {
+                seconds += self.setting.interruption;
+            }
             if everything_online {
                 // A batch of one: more do not fit.
                 seconds += self.compute + self.transfer;
