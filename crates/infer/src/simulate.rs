@@ -135,6 +135,8 @@ pub struct Day {
     pub latency: f64,
     /// Requests that found a pre-compute ready.
     pub ready: usize,
+    /// Requests whose answer interrupted a job on the same cores.
+    pub interrupting: usize,
     /// Mean number of requests that had arrived and not been answered.
     pub outstanding: f64,
 }
@@ -148,6 +150,8 @@ pub struct Summary {
     pub error: f64,
     /// Share of requests that found a pre-compute ready.
     pub ready: f64,
+    /// Share of requests whose answer interrupted a job on the same cores.
+    pub interrupting: f64,
     /// Mean number of outstanding requests.
     pub outstanding: f64,
 }
@@ -174,11 +178,12 @@ pub fn simulate(profile: &Profile, setting: &Setting, days: usize, rng: &mut imp
     let latency = latencies.iter().sum::<f64>() / count;
     let variance = latencies.iter().map(|l| (l - latency).powi(2)).sum::<f64>() / (count - 1.0).max(1.0);
     let requests: usize = days.iter().map(|d| d.requests).sum();
-    let ready: usize = days.iter().map(|d| d.ready).sum();
+    let share = |of: fn(&Day) -> usize| days.iter().map(of).sum::<usize>() as f64 / requests.max(1) as f64;
     Summary {
         latency,
         error: (variance / count).sqrt(),
-        ready: ready as f64 / requests.max(1) as f64,
+        ready: share(|d| d.ready),
+        interrupting: share(|d| d.interrupting),
         outstanding: days.iter().map(|d| d.outstanding).sum::<f64>() / days.len().max(1) as f64,
     }
 }

@@ -213,6 +213,7 @@ impl State<'_> {
             let mut seconds = self.online;
             if self.setting.shared && !self.jobs.is_empty() {
                 seconds += self.setting.interruption;
+                self.day.interrupting += 1;
             }
             if everything_online {
                 // A batch of one: more do not fit.

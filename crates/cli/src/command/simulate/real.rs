@@ -20,8 +20,10 @@ use crate::table;
 
 /// Answers that are measured alone, and at most twice as many while something is prepared.
 const PROBES: usize = 16;
-/// Seconds between two of them, in the mean.
+/// Seconds between two of the latter, in the mean.
 const PAUSE: f64 = 0.3;
+/// Seconds after which a machine does not forget more of a network.
+const LONG: f64 = 3.0;
 /// Multiples of it are spread evenly modulo 1.
 const GOLDEN: f64 = 0.618_033_988_75;
 
@@ -63,7 +65,7 @@ pub(super) async fn run(arguments: &Arguments, network: &str) -> Result<(), Fail
     let bulk = arguments.batch.min(room);
 
     // 1. What one inference costs, by itself and beside a preparation.
-    let Calibration { alone, busy, reports } = calibrate(&model, arguments, bulk).await?;
+    let Calibration { alone, busy, reports } = calibrate(&model, arguments, *rate, bulk).await?;
     let mut profile = Profile::measured(&reports[0]);
     profile.offline.seconds = of_bulks(&reports, bulk);
     profile.online.seconds = mean(&alone, Answer::seconds);
@@ -91,6 +93,7 @@ pub(super) async fn run(arguments: &Arguments, network: &str) -> Result<(), Fail
         let answer = ask(&mut desk, &mut stock, due).await?;
         stock.answered();
         day.ready += usize::from(answer.ready);
+        day.interrupting += usize::from(answer.busy);
         day.latency += answer.seconds();
         answers.push(answer);
     }
@@ -102,6 +105,7 @@ pub(super) async fn run(arguments: &Arguments, network: &str) -> Result<(), Fail
          {} requests in {end:.0} s",
         profile.name, profile.offline.seconds, profile.online.seconds, interruption, day.requests,
     );
+    let share = |count: usize| 100.0 * count as f64 / day.requests.max(1) as f64;
     let (met, calm): (Vec<Answer>, Vec<Answer>) = answers.into_iter().partition(|answer| answer.busy);
     println!(
         "{}",
@@ -113,12 +117,15 @@ pub(super) async fn run(arguments: &Arguments, network: &str) -> Result<(), Fail
         ])
     );
     println!(
-        "mean latency: {:.4} s simulated, {:.4} s measured ({:+.1} %); found one ready: {:.1} % simulated, {:.1} % measured",
+        "mean latency: {:.4} s simulated, {:.4} s measured ({:+.1} %); found one ready: {:.1} % simulated, {:.1} % measured; \
+         met a preparation: {:.1} % simulated, {:.1} % measured",
         predicted.latency,
         day.latency,
         100.0 * (day.latency / predicted.latency - 1.0),
         100.0 * predicted.ready,
-        100.0 * day.ready as f64 / day.requests.max(1) as f64,
+        share(day.ready),
+        100.0 * predicted.interrupting,
+        share(day.interrupting),
     );
     // 3. The model by itself: what pauses a job is in the job's own time now, and what interrupts an answer in the answer's.
     let all = || calm.iter().chain(&met);
@@ -137,7 +144,12 @@ pub(super) async fn run(arguments: &Arguments, network: &str) -> Result<(), Fail
 }
 
 /// Measures inferences back to back, then answers alone, then answers beside a preparation.
-async fn calibrate(model: &Model, arguments: &Arguments, bulk: usize) -> Result<Calibration, Failure> {
+async fn calibrate(
+    model: &Model,
+    arguments: &Arguments,
+    rate: f64,
+    bulk: usize,
+) -> Result<Calibration, Failure> {
     let mut station = Station::open(model, &arguments.plan, arguments.link).await?;
     let reports = station.probe(PROBES, bulk).await?;
     let places = (2 * PROBES).next_multiple_of(bulk);
@@ -146,7 +158,7 @@ async fn calibrate(model: &Model, arguments: &Arguments, bulk: usize) -> Result<
     // No place becomes free, so that nothing is prepared.
     let mut alone = Vec::new();
     while alone.len() < PROBES {
-        let due = Instant::now() + Duration::from_secs_f64(PAUSE);
+        let due = Instant::now() + Duration::from_secs_f64(rate.recip().clamp(PAUSE, LONG));
         alone.push(ask(&mut desk, &mut stock, due).await?);
     }
     // More places than there will be requests, so that something always is.
