@@ -81,7 +81,10 @@ impl Options {
                 let known: Vec<&str> = NETWORKS.iter().map(|network| network.name).collect();
                 Err(format!("--only takes one of {}", known.join(", ")))
             }
-            ["--data", folder, rest @ ..] => Ok(Self { data: Some(folder.into()), ..Self::parse(rest)? }),
+            ["--data", folder, rest @ ..] => {
+                let folder = std::path::absolute(folder).map_err(|e| format!("--data: {e}"))?;
+                Ok(Self { data: Some(folder), ..Self::parse(rest)? })
+            }
             other => Err(format!("backbones takes --only NAME and --data DIR, not {other:?}")),
         }
     }
@@ -326,8 +329,8 @@ mod tests {
 
     #[test]
     fn options_come_in_any_order_and_only_known_networks() {
-        let both = Options { only: Some("resnet18".into()), data: Some("d".into()) };
-        assert_eq!(Options::parse(&["--data", "d", "--only", "resnet18"]), Ok(both));
+        let both = Options { only: Some("resnet18".into()), data: Some("/d".into()) };
+        assert_eq!(Options::parse(&["--data", "/d", "--only", "resnet18"]), Ok(both));
         assert_eq!(Options::parse(&[]), Ok(Options::default()));
         for wrong in [&["--only", "alexnet"][..], &["--only"], &["--data"], &["x"]] {
             assert!(Options::parse(wrong).is_err());
