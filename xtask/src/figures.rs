@@ -1,7 +1,7 @@
 //! What the tables of measured figures share: runs of the release build, provenance, and places in README.md.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{Value, json};
@@ -24,15 +24,28 @@ pub(crate) fn phineus(arguments: &[&str]) -> Result<Value, String> {
 pub(crate) fn printed(arguments: &[&str]) -> Result<String, String> {
     let mut all = vec!["run", "--release", "--quiet", "--"];
     all.extend(arguments);
-    output("cargo", &all)
+    output(cargo::cargo(&all))
 }
 
-/// Machine, commit and day of a measurement by `cargo xtask TASK`.
+/// A path beside the repository.
+pub(crate) fn beside(path: &str) -> PathBuf {
+    cargo::root().join("..").join(path)
+}
+
+/// Names what is measured: the same after commits that leave the crates as they are, and none for what no commit has.
+fn version() -> Result<Option<String>, String> {
+    let tree = said("git", &["rev-parse", "HEAD:crates"])?;
+    let changed = said("git", &["status", "--porcelain", "--", "crates", "Cargo.lock"])?;
+    Ok(changed.is_empty().then_some(tree))
+}
+
+/// Machine, commit, version and day of a measurement by `cargo xtask TASK`.
 pub(crate) fn provenance(task: &str) -> Result<Value, String> {
     Ok(json!({
         "command": format!("cargo xtask {task}"),
-        "commit": output("git", &["rev-parse", "HEAD"])?,
-        "date": output("date", &["-u", "+%Y-%m-%d"])?,
+        "commit": said("git", &["rev-parse", "HEAD"])?,
+        "version": version()?,
+        "date": said("date", &["-u", "+%Y-%m-%d"])?,
         "processor": processor(),
         "cores": std::thread::available_parallelism().map_or(0, usize::from),
     }))
@@ -85,11 +98,21 @@ fn processor() -> String {
     model.map_or_else(|| "unknown processor".to_owned(), |(_, name)| name.to_owned())
 }
 
-fn output(program: &str, arguments: &[&str]) -> Result<String, String> {
-    let failed = |why: String| format!("{program} {}: {why}", arguments.join(" "));
-    let output = Command::new(program).args(arguments).output().map_err(|e| failed(e.to_string()))?;
+/// What a program says in the root of the workspace.
+fn said(program: &str, arguments: &[&str]) -> Result<String, String> {
+    let mut command = Command::new(program);
+    command.args(arguments).current_dir(cargo::root());
+    output(command)
+}
+
+fn output(mut command: Command) -> Result<String, String> {
+    let failed = |command: &Command, why: &str| {
+        let words = std::iter::once(command.get_program()).chain(command.get_args());
+        format!("{}: {why}", words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" "))
+    };
+    let output = command.output().map_err(|e| failed(&command, &e.to_string()))?;
     if !output.status.success() {
-        return Err(failed(String::from_utf8_lossy(&output.stderr).into_owned()));
+        return Err(failed(&command, &String::from_utf8_lossy(&output.stderr)));
     }
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }

@@ -20,8 +20,7 @@ fn main() -> ExitCode {
         ["test"] => test::run(),
         ["check"] => check::run(),
         ["results"] => results::run(),
-        ["backbones"] => backbones::run(None),
-        ["backbones", "--only", name] => backbones::run(Some(name)),
+        ["backbones", ref options @ ..] => backbones::run(options),
         _ => Err(USAGE.into()),
     };
     match outcome {
@@ -37,4 +36,5 @@ const USAGE: &str = "usage: cargo xtask TASK
   test    all tests, by cargo-nextest where it is installed, and the examples in the documentation
   check   format, lints, documentation, layering, unsafe code, licences, file sizes, seeded generators
   results  measure networks and rewrite the table of README.md
-  backbones [--only NAME]  the same for networks of 224x224 images and presets; --only measures one and keeps the others";
+  backbones [--data DIR] [--only NAME]  the same for networks of 224x224 images and presets, as far as this version has not
+          measured them yet; on images of DIR; --only measures one again";

@@ -2,12 +2,11 @@
 //! README.md, with the raw reports beside it in `bench/results/networks.json`.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
+use crate::Outcome;
 use crate::figures::{self, megabytes, number};
-use crate::{Outcome, cargo};
 
 /// Rows of the table: a zoo network, or a file beside the repository, which is left out where it is absent; the engine of
 /// its activations; and the imitated link, if any.
@@ -53,7 +52,7 @@ const END: &str = "<!-- end of results -->\n";
 
 pub(crate) fn run() -> Outcome {
     let there = ROWS.iter().filter(|(network, ..)| {
-        let there = quantile(network).is_none() || beside(network).exists();
+        let there = quantile(network).is_none() || figures::beside(network).exists();
         if !there {
             eprintln!("left out: {network} is absent");
         }
@@ -73,13 +72,8 @@ fn quantile(network: &str) -> Option<&'static str> {
     FILES.iter().find(|(file, _)| *file == network).map(|(_, quantile)| *quantile)
 }
 
-/// A path beside the repository.
-fn beside(path: &str) -> PathBuf {
-    cargo::root().join("..").join(path)
-}
-
 fn measure(&(network, engine, link): &(&str, &str, Option<&str>)) -> Result<Value, String> {
-    let (file, images) = (beside(network), beside(IMAGES));
+    let (file, images) = (figures::beside(network), figures::beside(IMAGES));
     let (file, images) = (file.to_string_lossy(), images.to_string_lossy());
     let quantile = quantile(network);
     let name = if quantile.is_some() { &*file } else { network };

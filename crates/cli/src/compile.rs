@@ -211,14 +211,15 @@ pub(crate) fn shape_of<O>(nodes: &[Node<O>]) -> Result<Shape, Failure> {
     }
 }
 
-/// Samples of a data set for a network's input.
+/// Samples of a data set for a network's input; with `resize`, scaled to it.
 pub(crate) fn samples(
     path: &Path,
     shape: Shape,
     split: Split,
     limit: Option<usize>,
+    resize: bool,
 ) -> Result<Vec<Sample>, Failure> {
-    Ok(data::open(path, shape, &data::Options { split, skip: 0, limit, resize: false })?)
+    Ok(data::open(path, shape, &data::Options { split, skip: 0, limit, resize })?)
 }
 
 /// Every layer with the width of its ring.

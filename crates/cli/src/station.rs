@@ -1,6 +1,8 @@
 //! A client and a server on this machine that prepare in the background and answer requests at the same time.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use phineus_infer::ProtocolError;
 use phineus_infer::plan::Plan;
@@ -35,6 +37,8 @@ pub(crate) struct Station {
 pub(crate) struct Stock {
     ready: mpsc::UnboundedReceiver<Prepared>,
     places: Arc<Semaphore>,
+    /// Whether something is being prepared.
+    busy: Arc<AtomicBool>,
     maker: JoinHandle<Result<(), ProtocolError>>,
 }
 
@@ -82,12 +86,15 @@ impl Station {
         let (stock, ready) = mpsc::unbounded_channel();
         let bulk = bulk.clamp(1, room.max(1));
         let places = Arc::new(Semaphore::new(room));
-        let free = places.clone();
+        let busy = Arc::new(AtomicBool::new(false));
+        let (free, preparing) = (places.clone(), busy.clone());
         let maker = tokio::spawn(async move {
-            // A place is free again when a request takes what is in it.
             while let Ok(taken) = free.acquire_many(u32::try_from(bulk).unwrap_or(u32::MAX)).await {
                 taken.forget();
-                for prepared in prepare(&mut making, bulk).await? {
+                preparing.store(true, Ordering::Relaxed);
+                let made = prepare(&mut making, bulk).await?;
+                preparing.store(false, Ordering::Relaxed);
+                for prepared in made {
                     if stock.send(prepared).is_err() {
                         // Nobody asks any more.
                         return Ok(());
@@ -96,7 +103,7 @@ impl Station {
             }
             Ok(())
         });
-        (Desk { using, input, _server: server, _folder }, Stock { ready, places, maker })
+        (Desk { using, input, _server: server, _folder }, Stock { ready, places, busy, maker })
     }
 }
 
@@ -121,13 +128,33 @@ impl Stock {
         self.ready.is_empty()
     }
 
+    /// Whether something is being prepared.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.busy.load(Ordering::Relaxed)
+    }
+
+    /// A request that took from it is answered: its place is free again. What would be prepared there before would only stand
+    /// still.
+    pub(crate) fn answered(&self) {
+        self.make_room(1);
+    }
+
+    /// Adds places.
+    pub(crate) fn make_room(&self, places: usize) {
+        self.places.add_permits(places);
+    }
+
+    /// Waits until so many are there, or nothing is prepared any more.
+    pub(crate) async fn filled(&self, count: usize) {
+        while self.ready.len() < count && !self.maker.is_finished() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     /// Waits for one and takes it.
     pub(crate) async fn take(&mut self) -> Result<Prepared, Failure> {
         match self.ready.recv().await {
-            Some(prepared) => {
-                self.places.add_permits(1);
-                Ok(prepared)
-            }
+            Some(prepared) => Ok(prepared),
             // It ended before its time: the reason is more telling.
             None => match (&mut self.maker).await {
                 Ok(Err(error)) => Err(error.into()),

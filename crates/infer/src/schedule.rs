@@ -1,10 +1,10 @@
 //! Who may compute next in this process: requests first, then preparations that somebody waits for, then those for later.
 //!
-//! A session says what it is doing (`run`); whoever computes for it (`compute`) gives way: a
-//! preparation for later as long as anything more urgent is in flight, one that is waited for as long as there are requests
-//! for all cores. The unit is one computation of a half: a batch of polynomials or a chunk of
-//! a layer. Computations that have begun are finished, and nobody waits for longer than `Priority::patience` before each, so
-//! that a preparation makes progress under any load and its peer meets its deadlines.
+//! A session says what it is doing (`run`); whoever computes for it (`compute`), and the half itself whenever it goes on after
+//! a wait, gives way: a preparation for later as long as anything more urgent is in flight, one that is waited for as long as
+//! there are requests for all cores. The unit is a batch of polynomials, an extension of oblivious transfers or a round of
+//! silent ones. Computations that have begun are finished, and nobody waits for longer than `Priority::patience` before each,
+//! so that a preparation makes progress under any load and its peer meets its deadlines.
 //!
 //! The schedule belongs to the process because its cores do. It bounds no parallelism: sessions of the same priority share
 //! the threads.
@@ -58,15 +58,22 @@ tokio::task_local! {
     static PRIORITY: Priority;
 }
 
-/// Runs a part of a session under a priority; begins by giving way.
+/// Runs a part of a session under a priority; gives way whenever it begins or goes on.
 pub(crate) async fn run<T>(priority: Priority, work: impl Future<Output = T>) -> T {
     let _claim = claim(priority);
-    let work = async {
-        // What a protocol computes outside `compute` waits here at least.
-        compute(|| ());
-        work.await
-    };
-    PRIORITY.scope(priority, work).await
+    let mut work = std::pin::pin!(PRIORITY.scope(priority, work));
+    std::future::poll_fn(|context| {
+        // The worker that has woken this task may be the one that watches sockets and timers. What a preparation for later
+        // computes between two messages must not keep it from the requests that they announce.
+        if priority == Priority::Background {
+            return PRIORITY.sync_scope(priority, || compute(|| work.as_mut().poll(context)));
+        }
+        if priority.waits_for(&in_flight()) {
+            PRIORITY.sync_scope(priority, || compute(|| ()));
+        }
+        work.as_mut().poll(context)
+    })
+    .await
 }
 
 /// Puts something in flight until the claim is dropped. By itself it makes others give way, but never waits.

@@ -9,7 +9,8 @@
 //!
 //! Beyond the paper: several clients that share the server's workers, jobs that make several pre-compute at once, and
 //! overlap, where a worker computes the next job while the link still moves the last one, and cores that jobs share with
-//! answers, to which they give way as [`schedule`](crate::schedule) has it.
+//! answers, to which they give way as [`schedule`](crate::schedule) has it: not at once, but after the computation that they
+//! are at.
 //!
 //! The published tables are in [`published`], the best split of a shared link in [`wireless`].
 
@@ -102,6 +103,8 @@ pub struct Setting {
     pub overlap: bool,
     /// Whether jobs and answers compute on the same cores: jobs stand still while a request is answered.
     pub shared: bool,
+    /// Seconds that an answer loses to a job on its cores: what it computes when the request comes is finished first.
+    pub interruption: f64,
 }
 
 impl Default for Setting {
@@ -118,6 +121,7 @@ impl Default for Setting {
             batch: 1,
             overlap: false,
             shared: false,
+            interruption: 0.0,
         }
     }
 }
@@ -131,6 +135,8 @@ pub struct Day {
     pub latency: f64,
     /// Requests that found a pre-compute ready.
     pub ready: usize,
+    /// Requests whose answer interrupted a job on the same cores.
+    pub interrupting: usize,
     /// Mean number of requests that had arrived and not been answered.
     pub outstanding: f64,
 }
@@ -144,6 +150,8 @@ pub struct Summary {
     pub error: f64,
     /// Share of requests that found a pre-compute ready.
     pub ready: f64,
+    /// Share of requests whose answer interrupted a job on the same cores.
+    pub interrupting: f64,
     /// Mean number of outstanding requests.
     pub outstanding: f64,
 }
@@ -170,11 +178,12 @@ pub fn simulate(profile: &Profile, setting: &Setting, days: usize, rng: &mut imp
     let latency = latencies.iter().sum::<f64>() / count;
     let variance = latencies.iter().map(|l| (l - latency).powi(2)).sum::<f64>() / (count - 1.0).max(1.0);
     let requests: usize = days.iter().map(|d| d.requests).sum();
-    let ready: usize = days.iter().map(|d| d.ready).sum();
+    let share = |of: fn(&Day) -> usize| days.iter().map(of).sum::<usize>() as f64 / requests.max(1) as f64;
     Summary {
         latency,
         error: (variance / count).sqrt(),
-        ready: ready as f64 / requests.max(1) as f64,
+        ready: share(|d| d.ready),
+        interrupting: share(|d| d.interrupting),
         outstanding: days.iter().map(|d| d.outstanding).sum::<f64>() / days.len().max(1) as f64,
     }
 }

@@ -39,6 +39,9 @@ pub(crate) struct Arguments {
     /// Images for calibration and input; random ones by default.
     #[arg(long)]
     data: Option<PathBuf>,
+    /// Scale images of another size to the network's.
+    #[arg(long)]
+    resize: bool,
     /// How many inferences; the report is that of the median total time.
     #[arg(long, default_value_t = 1)]
     count: usize,
@@ -110,8 +113,8 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     }
     let samples = match &arguments.data {
         Some(path) => {
-            let graph = compile::import(&arguments.network)?;
-            compile::samples(path, compile::input_shape(&graph)?, Split::Train, Some(256))?
+            let shape = compile::input_shape(&compile::import(&arguments.network)?)?;
+            compile::samples(path, shape, Split::Train, Some(256), arguments.resize)?
         }
         None => Vec::new(),
     };

@@ -186,14 +186,15 @@ pub(crate) async fn nonlinear(
 pub(crate) async fn online(
     channel: &mut Channel<Client>,
     plan: &Plan,
-    material: ClientMaterial,
+    mut material: ClientMaterial,
     input: &[i32],
 ) -> Result<(Vec<i64>, Vec<Cost>), ProtocolError> {
     let graph = &plan.public().graph;
     let mut costs = vec![Cost::default(); plan.rows()];
     let mut clock = Clock::start(Side::Client, channel.traffic());
+    // Every layer's material is freed as soon as it is used.
+    let mut layers = plan.nonlinear().zip(std::mem::take(&mut material.layers));
     let seed = &material.seed;
-    let mut layers = plan.nonlinear().zip(&material.layers);
     let mut tweaks = act_gc::tweaks(plan.server_garbled(), material.tweak).map(|(_, tweak)| tweak);
     for (node, choice) in plan.choices().iter().enumerate() {
         progress("online, nodes", node, plan.choices().len());
@@ -213,8 +214,8 @@ pub(crate) async fn online(
             }
             Choice::NonLinear(_) => {
                 // 2. The protocol of the layer.
-                let (layer, layer_material) = layers.next().ok_or(ProtocolError::Material)?;
-                nonlinear_online(channel, (layer, layer_material), &mut tweaks, &material).await?;
+                let layer = layers.next().ok_or(ProtocolError::Material)?;
+                nonlinear_online(channel, layer, &mut tweaks, &material).await?;
             }
             Choice::Linear(_) | Choice::Local | Choice::Cipher(_) => continue,
         }
@@ -248,7 +249,7 @@ pub(crate) async fn online(
 /// One non-linear layer; what the client learns, which is nothing but in the arg-max layer.
 async fn nonlinear_online(
     channel: &mut Channel<Client>,
-    layer: (&NonLinear, &ClientLayer),
+    layer: (&NonLinear, ClientLayer),
     tweaks: &mut impl Iterator<Item = u128>,
     all: &ClientMaterial,
 ) -> Result<Vec<u32>, ProtocolError> {
@@ -259,18 +260,18 @@ async fn nonlinear_online(
                 0 => Vec::new(),
                 bits => all.seed.mask(layer.node, bits, layer.instances),
             };
-            act_gc::evaluator(channel, layer, tweak, material, &Zeroizing::new(mask)).await
+            act_gc::evaluator(channel, layer, tweak, &material, &Zeroizing::new(mask)).await
         }
         (NonLinear::Ot(layer), ClientLayer::Ot(record)) => {
             let mask = match layer.mask_bits {
                 0 => Vec::new(),
                 bits => all.seed.mask(layer.node, bits, layer.instances),
             };
-            act_ot::client(channel, layer, record, &all.seed, &Zeroizing::new(mask)).await
+            act_ot::client(channel, layer, &record, &all.seed, &Zeroizing::new(mask)).await
         }
         (NonLinear::Product(layer), ClientLayer::Ot(record)) => {
             let mask = Zeroizing::new(all.seed.mask(layer.node, layer.product.bits(), layer.instances));
-            act_product::client(channel, layer, record, &mask).await?;
+            act_product::client(channel, layer, &record, &mask).await?;
             Ok(Vec::new())
         }
         (NonLinear::ClientGarbles(layer), ClientLayer::Garbler(decoding)) => {

@@ -1,5 +1,5 @@
-//! Which directions of oblivious transfers a plan uses, and how each is made: by the engine that takes least time, waits
-//! for messages and work included, among those whose rounds fit into [`STOCK`].
+//! Which directions of oblivious transfers a plan uses, and how each is made: by the two engines that take least time, waits
+//! for messages and work included, among those whose rounds fit into [`STOCK`] together.
 
 use phineus_kernel::block::Block;
 use phineus_mpc::ot::engine::Engine;
@@ -32,17 +32,22 @@ impl Directions {
 
     /// For so many transfers per inference, down and up.
     pub(super) fn choose([down, up]: [usize; 2], options: &Options) -> Self {
-        let choose = |n: usize, receiver_is_client: bool| {
-            (n > 0).then(|| match options.transfers {
-                Transfers::SoftSpoken => Engine::SoftSpoken,
-                Transfers::Silent => best(silent(), n, receiver_is_client, &options.link),
-                Transfers::Auto => {
-                    let all = std::iter::once(Engine::SoftSpoken).chain(silent());
-                    best(all, n, receiver_is_client, &options.link)
-                }
-            })
+        let candidates = |n: usize, receiver_is_client: bool| -> Vec<(Option<Engine>, f64)> {
+            let kinds = match (n, options.transfers) {
+                (0, _) => return vec![(None, 0.0)],
+                (_, Transfers::SoftSpoken) => &ENGINES[..1],
+                (_, Transfers::Silent) => &ENGINES[1..],
+                (_, Transfers::Auto) => &ENGINES[..],
+            };
+            let seconds = |engine: &Engine| seconds(*engine, n, receiver_is_client, &options.link);
+            kinds.iter().map(|engine| (Some(*engine), seconds(engine))).collect()
         };
-        Self { down: choose(down, true), up: choose(up, false) }
+        let (of_down, of_up) = (candidates(down, true), candidates(up, false));
+        let pairs = of_down.iter().flat_map(|down| of_up.iter().map(move |up| (down, up)));
+        let fits = pairs.filter(|(down, up)| stock(down.0) + stock(up.0) <= STOCK);
+        // Ties go to the first.
+        let best = fits.min_by(|(a, b), (c, d)| (a.1 + b.1).total_cmp(&(c.1 + d.1)));
+        best.map_or_else(Self::default, |(down, up)| Self { down: down.0, up: up.0 })
     }
 }
 
@@ -69,29 +74,38 @@ impl Directions {
     }
 }
 
-/// Most bytes of transfers that a party has in stock in one direction.
-const STOCK: usize = 128 << 20;
+/// Most bytes of transfers that a party has in stock, both directions together.
+const STOCK: usize = 132 << 20;
 
 /// Seconds of one core of both parties per transfer.
 const SOFTSPOKEN: f64 = 50e-9;
 /// Seconds of one core of both parties per leaf of a tree.
 const SILENT: f64 = 36e-9;
 
-/// The silent engines that fit into [`STOCK`].
-fn silent() -> impl Iterator<Item = Engine> {
-    Set::ALL.into_iter().filter(|set| set.n() * Block::BYTES <= STOCK).map(Engine::Silent)
+/// All engines, the silent ones last.
+const ENGINES: [Engine; 5] = [
+    Engine::SoftSpoken,
+    Engine::Silent(Set::B10),
+    Engine::Silent(Set::B11),
+    Engine::Silent(Set::B12),
+    Engine::Silent(Set::B13),
+];
+
+/// Bytes that a party has in stock after a round.
+fn stock(engine: Option<Engine>) -> usize {
+    match engine {
+        Some(Engine::Silent(set)) => set.n() * Block::BYTES,
+        _ => 0,
+    }
 }
 
-/// The engine that makes `n` transfers fastest over a link, from the base transfers on. Ties go to the first.
-fn best(engines: impl Iterator<Item = Engine>, n: usize, receiver_is_client: bool, link: &Link) -> Engine {
-    let seconds = |engine: &Engine| {
-        let (setup, run) = (engine.setup_cost(), engine.extend_cost(0, n));
-        let to_sender = setup.receiver_to_sender + run.receiver_to_sender;
-        let to_receiver = setup.sender_to_receiver + run.sender_to_receiver;
-        let (up, down) = if receiver_is_client { (to_sender, to_receiver) } else { (to_receiver, to_sender) };
-        link.seconds(up, down, rounds(*engine, n)) + work(*engine, n)
-    };
-    engines.min_by(|a, b| seconds(a).total_cmp(&seconds(b))).unwrap_or_default()
+/// Seconds of an engine that makes `n` transfers over a link, from the base transfers on.
+fn seconds(engine: Engine, n: usize, receiver_is_client: bool, link: &Link) -> f64 {
+    let (setup, run) = (engine.setup_cost(), engine.extend_cost(0, n));
+    let to_sender = setup.receiver_to_sender + run.receiver_to_sender;
+    let to_receiver = setup.sender_to_receiver + run.sender_to_receiver;
+    let (up, down) = if receiver_is_client { (to_sender, to_receiver) } else { (to_receiver, to_sender) };
+    link.seconds(up, down, rounds(engine, n)) + work(engine, n)
 }
 
 /// Seconds of one core of both parties: a silent round is made as a whole.
@@ -131,10 +145,15 @@ mod tests {
             let both = Directions::choose([n, n], &forced);
             assert!(matches!((both.down, both.up), (Some(Engine::Silent(_)), Some(Engine::Silent(_)))));
         }
-        // On the fastest links as well; a round in stock must not be large.
-        for link in [Link::LAN, Link::METRO, Link::WAN] {
-            let Some(Engine::Silent(set)) = choose(100_000_000, link) else { panic!("{link:?}") };
-            assert!(set.n() * 16 <= STOCK, "{set:?}");
+        // On the fastest links as well; rounds in stock must not be large.
+        for (link, kind) in [Link::LAN, Link::METRO, Link::WAN]
+            .into_iter()
+            .flat_map(|link| [Transfers::Auto, Transfers::Silent].map(|kind| (link, kind)))
+        {
+            let options = Options { link, transfers: kind, ..Options::default() };
+            let Directions { down, up } = Directions::choose([100_000_000; 2], &options);
+            assert!(matches!((down, up), (Some(Engine::Silent(_)), Some(Engine::Silent(_)))), "{link:?}");
+            assert!(stock(down) + stock(up) <= STOCK, "{link:?}");
         }
         let plain = Options { transfers: Transfers::SoftSpoken, ..Options::default() };
         assert_eq!(

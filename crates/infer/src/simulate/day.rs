@@ -211,6 +211,10 @@ impl State<'_> {
             this.serving = Some(arrival);
             self.answering += 1;
             let mut seconds = self.online;
+            if self.setting.shared && !self.jobs.is_empty() {
+                seconds += self.setting.interruption;
+                self.day.interrupting += 1;
+            }
             if everything_online {
                 // A batch of one: more do not fit.
                 seconds += self.compute + self.transfer;

@@ -67,6 +67,16 @@ fn jobs_that_share_the_cores_of_answers_stand_still_meanwhile() {
     let (apart, together) = (rate(false, rng), rate(true, rng));
     assert!((apart - 1.0 / 3.0).abs() < 0.02, "{apart}");
     assert!((together - 1.0 / 5.0).abs() < 0.02, "{together}");
+    // Of the requests, those that come while their predecessor's place is filled again lose the interruption.
+    let setting = Setting { rate: 0.01, client_storage: Some(1000), shared: true, ..Setting::default() };
+    let day = |interruption| {
+        let setting = Setting { interruption, ..setting.clone() };
+        simulate(&profile(10.0, 1.0, 10), &setting, 20, &mut Prg::new([9; 16]))
+    };
+    let (free, busy) = (day(0.0), day(0.5));
+    let share = (busy.latency - free.latency) / 0.5;
+    assert!((share - busy.interrupting).abs() < 0.02, "{share} {busy:?}");
+    assert!((share - (1.0 - f64::exp(-0.11))).abs() < 0.03, "{share}");
     // What never meets takes as long as ever.
     let calm = Setting { rate: 0.001, client_storage: Some(1000), shared: true, ..Setting::default() };
     let got = simulate(&profile(100.0, 1.0, 10), &calm, 50, rng);

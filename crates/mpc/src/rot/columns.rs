@@ -1,8 +1,10 @@
 //! Random OTs by columns: all elements' transfers of one kind after those of another.
 //!
-//! A column has one transfer per element, rounded up to whole words of 64; several columns make one extension.
+//! A column has one transfer per element, rounded up to whole words of 64; several columns make one extension. Between
+//! extensions a half yields, so that whoever drives it can put what is more urgent first.
 
 use phineus_net::{Channel, ChannelError, Role};
+use tokio::task::yield_now;
 use zeroize::Zeroizing;
 
 use super::{Receiver, Sender};
@@ -47,6 +49,7 @@ impl<'a, R: Role> Down<'a, R> {
         if self.at == self.held.len() && self.n > 0 {
             let columns = together(self.n).min(self.left);
             self.left -= columns;
+            yield_now().await;
             self.held = self.ot.extend(self.channel, columns * self.n).await?;
             self.at = 0;
         }
@@ -81,6 +84,7 @@ impl<'a, R: Role> Up<'a, R> {
         if self.at == self.held.len() && self.n > 0 {
             let (now, later) = self.choices.split_at(together(self.n).min(self.choices.len()));
             self.choices = later;
+            yield_now().await;
             let mut bytes = Vec::new();
             now.iter().for_each(|plane| planes::to_bytes(plane, &mut bytes));
             let choices = Bits::from_packed(bytes, now.len() * self.n);

@@ -53,6 +53,8 @@ struct Row {
     offline_seconds: Pair,
     online_seconds: Pair,
     per_second: Pair,
+    /// Predicted from the two phases as measured by themselves.
+    per_second_of_phases: Pair,
     offline_bytes: Pair,
     online_bytes: Pair,
     client_stored_bytes: Pair,
@@ -135,22 +137,27 @@ async fn preset(model: &Model, trial: &Trial<'_>, engine: Engine) -> Result<Row,
     let reports = station.probe(PROBES, bulk).await?;
     // 3. As many as possible.
     let (mut desk, mut stock) = station.stock_up(room.min(4 * bulk), bulk);
-    for _ in 0..bulk {
-        let prepared = stock.take().await?;
-        desk.answer(prepared).await?;
-    }
+    let mut answer_bulk = async || -> Result<(), Failure> {
+        for _ in 0..bulk {
+            let prepared = stock.take().await?;
+            desk.answer(prepared).await?;
+            stock.answered();
+        }
+        Ok(())
+    };
+    // From the end of one bulk to the end of another.
+    answer_bulk().await?;
     let start = Instant::now();
     let length = Duration::from_secs_f64(trial.seconds);
-    let (mut answered, mut last) = (0, Duration::ZERO);
+    let mut answered = 0;
     while start.elapsed() < length {
-        let prepared = stock.take().await?;
-        desk.answer(prepared).await?;
-        answered += 1;
-        last = start.elapsed();
+        answer_bulk().await?;
+        answered += bulk;
     }
+    let rate = answered as f64 / start.elapsed().as_secs_f64();
     drop(desk);
     drop(stock);
-    Ok(row(&foretold, &reports, answered, answered as f64 / last.as_secs_f64()))
+    Ok(row(&foretold, &reports, answered, rate))
 }
 
 fn row(foretold: &Preset, reports: &[Report], answered: usize, rate: f64) -> Row {
@@ -159,15 +166,16 @@ fn row(foretold: &Preset, reports: &[Report], answered: usize, rate: f64) -> Row
     let bytes = |cost: &Cost| (cost.client_to_server_bytes + cost.server_to_client_bytes) as f64;
     let pair = |predicted: f64, measured: f64| Pair { predicted, measured };
     let Preset { engine, bulk, offline, online, stored, work, .. } = foretold;
+    let offline_seconds = pair(foretold.offline_seconds(), of_bulks(reports, *bulk));
+    let measured = median(reports.iter().map(|r| r.online.seconds).collect());
+    let online_seconds = pair(foretold.online_seconds(), measured);
     Row {
         engine: engine.name(),
         bulk: *bulk,
-        offline_seconds: pair(foretold.offline_seconds(), of_bulks(reports, *bulk)),
-        online_seconds: pair(
-            foretold.online_seconds(),
-            median(reports.iter().map(|r| r.online.seconds).collect()),
-        ),
+        offline_seconds,
+        online_seconds,
         per_second: pair(foretold.rate, rate),
+        per_second_of_phases: pair(1.0 / (offline_seconds.measured + online_seconds.measured), rate),
         offline_bytes: pair((offline.up_bytes + offline.down_bytes) as f64, mean(&|r| bytes(&r.offline))),
         online_bytes: pair((online.up_bytes + online.down_bytes) as f64, mean(&|r| bytes(&r.online))),
         client_stored_bytes: pair(stored[0] as f64, mean(&|r| r.client.stored_bytes as f64)),
@@ -196,6 +204,7 @@ fn print(rows: &[Row]) -> comfy_table::Table {
             ("client's online CPU s", row.client_cpu_seconds[1]),
             ("server's online CPU s", row.server_cpu_seconds[1]),
             ("sustained, 1/s", row.per_second),
+            ("of measured phases", row.per_second_of_phases),
             ("offline MB", mega(row.offline_bytes)),
             ("online MB", mega(row.online_bytes)),
             ("client keeps MB", mega(row.client_stored_bytes)),

@@ -112,7 +112,7 @@ impl Mode {
                 let shape = Shape { channels: 1, height: side, width: side };
                 Ok(data::open(path, shape, &Options { split, skip: 0, limit: Some(limit), resize: true })?)
             }
-            Some(path) => compile::samples(path, shape, split, Some(limit)),
+            Some(path) => compile::samples(path, shape, split, Some(limit), false),
             None => Ok(random_pixels(shape, limit)),
         };
         let calibration = samples(Split::Train, CALIBRATION)?;
