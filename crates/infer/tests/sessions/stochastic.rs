@@ -14,7 +14,7 @@ use phineus_mpc::ot::engine::{self, Engine};
 use phineus_mpc::rot::{self, Tweaks};
 use phineus_net::{Channel, Role, mem};
 
-use crate::end_to_end::assert_results;
+use crate::cost::assert_results;
 use crate::nets::{self, Net, same};
 use crate::party::Host;
 
