@@ -17,8 +17,8 @@ use std::ops::Range;
 
 use phineus_kernel::pack::{pack, unpack};
 use phineus_mpc::product::{self, ServerMaterial};
-use phineus_mpc::square::ClientMaterial;
 use phineus_mpc::rot;
+use phineus_mpc::square::ClientMaterial;
 use phineus_net::{Channel, Client, Server};
 use zeroize::Zeroizing;
 

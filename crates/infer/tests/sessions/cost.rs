@@ -52,7 +52,12 @@ fn end(plan: &Plan) -> [u64; 3] {
     [0, FRAME + 16 + 16 * plan.rows() as u64, 0]
 }
 
-pub(crate) fn assert_as_foretold(plan: &Plan, predicted: &Report, report: &Report, session_offline: [u64; 3]) {
+pub(crate) fn assert_as_foretold(
+    plan: &Plan,
+    predicted: &Report,
+    report: &Report,
+    session_offline: [u64; 3],
+) {
     let rows = report.layers.len();
     assert_eq!(rows, plan.rows());
     assert_eq!(rows, predicted.layers.len());

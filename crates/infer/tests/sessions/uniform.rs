@@ -114,7 +114,10 @@ fn fillings(ones: &[u32], at: &str) -> Vec<(usize, usize)> {
     for (byte, ones) in ones.as_chunks::<8>().0.iter().enumerate() {
         let filling = ones.iter().rev().take_while(|count| **count == 0).count();
         for (bit, count) in ones[..8 - filling].iter().enumerate() {
-            assert!(is_fair((*count).into(), RUNS as u64), "{at}: bit {bit} of byte {byte}: {count} of {RUNS}");
+            assert!(
+                is_fair((*count).into(), RUNS as u64),
+                "{at}: bit {bit} of byte {byte}: {count} of {RUNS}"
+            );
         }
         if filling > 0 {
             found.push((byte, filling));
@@ -134,7 +137,8 @@ fn chi_square(bytes: &[u8]) -> f64 {
 /// Widths of the words in the garbled tables, layer by layer; none in the arg-max, which has none.
 fn table_words(plan: &Plan) -> Vec<Option<u32>> {
     let facts = &plan.public().graph.facts;
-    let garbled = |layer: &NonLinear| matches!(layer, NonLinear::ServerGarbles(_) | NonLinear::ClientGarbles(_));
+    let garbled =
+        |layer: &NonLinear| matches!(layer, NonLinear::ServerGarbles(_) | NonLinear::ClientGarbles(_));
     let layers = plan.choices().iter().zip(facts).filter_map(|(choice, fact)| match choice {
         Choice::NonLinear(layer) if garbled(layer) => Some(Some(fact.bits)),
         _ => None,
@@ -154,7 +158,10 @@ async fn assert_uniform(options: &Options, expected: &[&'static str]) {
     for ((up, tag), frames) in &heard {
         let name = expected.iter().find(|step| Step::new(step).tag() == *tag);
         let is_table = name.is_some_and(|name| name.ends_with(".tables") && !name.starts_with("relu"));
-        let at = format!("{}, {}, {}: {tag:04x}, {name:?}, up: {up}", options.engine, options.rounding, options.transfers);
+        let at = format!(
+            "{}, {}, {}: {tag:04x}, {name:?}, up: {up}",
+            options.engine, options.rounding, options.transfers
+        );
         // What belongs to the session and to no inference comes in no such number, and has one version.
         let per_run = if frames.len().is_multiple_of(RUNS) { frames.len() / RUNS } else { 0 };
         assert!(!is_table || per_run == words.len(), "{at}: {per_run} messages");
@@ -182,7 +189,9 @@ async fn assert_uniform(options: &Options, expected: &[&'static str]) {
             }
             for version in versions {
                 let whole = version.payload().iter().enumerate();
-                bytes.extend(whole.filter(|(i, _)| fillings.iter().all(|(at, _)| at != i)).map(|(_, byte)| *byte));
+                bytes.extend(
+                    whole.filter(|(i, _)| fillings.iter().all(|(at, _)| at != i)).map(|(_, byte)| *byte),
+                );
             }
         }
         assert!(is_fair(heads, coins), "{at}: {heads} of {coins}");

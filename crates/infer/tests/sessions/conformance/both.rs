@@ -58,7 +58,10 @@ pub(super) async fn learn(options: Options, model: Model, turn: usize) {
             Err(error) => assert!(verdict(&error).is_some(), "{at}: {error}"),
         }
         match both.server {
-            Ok(_) => assert!((left == 0 && harm.is_behind()) || harm == Harm::Flip, "{at}: the server noticed nothing"),
+            Ok(_) => assert!(
+                (left == 0 && harm.is_behind()) || harm == Harm::Flip,
+                "{at}: the server noticed nothing"
+            ),
             Err(error) => assert!(verdict(&error).is_some(), "{at}: {error}"),
         }
     }

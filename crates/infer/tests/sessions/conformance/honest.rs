@@ -72,7 +72,7 @@ pub(super) enum Outcome {
     /// With the values, if it came for them.
     Client(Result<Option<Vec<i64>>, ProtocolError>),
     /// With its store.
-    Server(Result<Summary, ProtocolError>, MemoryStore),
+    Server(Result<Summary, ProtocolError>, Box<MemoryStore>),
 }
 
 /// How long a party that hears nothing waits: everything that it will ever hear is there when it begins.
@@ -162,7 +162,7 @@ impl Honest {
                     let mut channel = Channel::new(hears, sink());
                     channel.set_deadline(PATIENCE);
                     let (result, store) = self.parties.server(channel, errand).await;
-                    Outcome::Server(result, store)
+                    Outcome::Server(result, Box::new(store))
                 }
                 Way::Down => {
                     let mut channel = Channel::new(hears, sink());
@@ -182,7 +182,8 @@ impl Honest {
     /// Whether a store has the pre-compute, and nothing else.
     pub(super) fn is_there(&self, store: &MemoryStore) -> bool {
         let listed = store.list(&self.parties.lot()).unwrap();
-        let known = self.parties.prepared.as_ref().is_none_or(|halves| listed.iter().all(|id| *id == halves.id));
+        let known =
+            self.parties.prepared.as_ref().is_none_or(|halves| listed.iter().all(|id| *id == halves.id));
         assert!(known && listed.len() <= 1, "{listed:?}");
         !listed.is_empty()
     }
