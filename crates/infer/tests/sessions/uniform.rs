@@ -184,8 +184,8 @@ async fn assert_uniform(options: &Options, expected: &[&'static str]) {
                     assert!(fillings.iter().all(|(_, bits)| *bits == filling), "{at}: {j}: {fillings:?}");
                     assert_eq!(fillings.is_empty(), filling == 0, "{at}: {j}");
                 }
-                // One or two packed strings.
-                None => assert!(fillings.len() <= 2, "{at}: {j}: {fillings:?}"),
+                // All layers have a multiple of eight elements, but for the three levels of the arg-max, which comes last.
+                None => assert!(fillings.is_empty() || j + 3 >= per_run, "{at}: {j}: {fillings:?}"),
             }
             for version in versions {
                 let whole = version.payload().iter().enumerate();
