@@ -36,10 +36,7 @@ use crate::compare::relu::{Cost, Traffic};
 use crate::rot;
 use crate::rot::columns::{Down, Up};
 use crate::square::cross::{Cross, Sent};
-
-mod material;
-
-pub use material::{ClientMaterial, ServerMaterial};
+use crate::square::{ClientMaterial, Products, material};
 
 const CORRECTIONS: Step = Step::new("product.corrections");
 const DIFFERENCES: Step = Step::new("product.differences");
@@ -76,6 +73,15 @@ impl Product {
 
     fn word_bytes(self, n: usize) -> usize {
         packed_len(n, self.cross.bits)
+    }
+}
+
+/// The server's words `a_0` and `a_1`, and its shares of `a_0 c_1 + a_1 c_0`.
+pub type ServerMaterial = material::ServerMaterial<2>;
+
+impl Products for Product {
+    fn product_bits(&self) -> u32 {
+        self.cross.bits
     }
 }
 

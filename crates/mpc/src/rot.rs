@@ -72,27 +72,27 @@ pub fn kept(engine: Engine) -> [usize; 2] {
     engine.kept().map(|len| Tweaks::KEPT + len)
 }
 
-/// One direction of a session as its sender holds it.
-pub struct Sender<R: Role> {
-    cot: engine::Sender<R>,
+/// One direction of a session as one of its parties holds it.
+pub struct End<C> {
+    cot: C,
     tweaks: Tweaks,
 }
 
-/// One direction of a session as its receiver holds it.
-pub struct Receiver<R: Role> {
-    cot: engine::Receiver<R>,
-    tweaks: Tweaks,
-}
+/// As the party with both strings holds it.
+pub type Sender<R> = End<engine::Sender<R>>;
 
-impl<R: Role> Sender<R> {
+/// As the party that chooses holds it.
+pub type Receiver<R> = End<engine::Receiver<R>>;
+
+impl<C: engine::End> End<C> {
     /// Random OT on a correlated OT.
     #[must_use]
-    pub fn new(cot: engine::Sender<R>, tweaks: Tweaks) -> Self {
+    pub fn new(cot: C, tweaks: Tweaks) -> Self {
         Self { cot, tweaks }
     }
 
     /// The correlated OT below.
-    pub fn cot(&mut self) -> &mut engine::Sender<R> {
+    pub fn cot(&mut self) -> &mut C {
         &mut self.cot
     }
 
@@ -108,11 +108,11 @@ impl<R: Role> Sender<R> {
         Some(self.tweaks.keep(&self.cot.suspend()?))
     }
 
-    /// The reverse of [`Sender::suspend`], under the name of the next session: fresh and equal on both sides.
+    /// The reverse of [`End::suspend`], under the name of the next session: fresh and equal on both sides.
     #[must_use]
     pub fn resume(engine: Engine, bytes: &[u8], session: &[u8; 32]) -> Option<Self> {
         let (tweaks, rest) = Tweaks::read(bytes)?;
-        Some(Self { cot: engine::Sender::resume(engine, rest, session)?, tweaks })
+        Some(Self { cot: C::resume(engine, rest, session)?, tweaks })
     }
 
     /// Equal marks mean that two halves belong together.
@@ -120,7 +120,9 @@ impl<R: Role> Sender<R> {
         self.cot.mark(hasher);
         hasher.update(&self.tweaks.0.to_le_bytes());
     }
+}
 
+impl<R: Role> Sender<R> {
     /// `n` transfers: all `[m_0, m_1]`.
     ///
     /// # Errors
@@ -150,42 +152,6 @@ impl<R: Role> Sender<R> {
 }
 
 impl<R: Role> Receiver<R> {
-    /// Random OT on a correlated OT.
-    #[must_use]
-    pub fn new(cot: engine::Receiver<R>, tweaks: Tweaks) -> Self {
-        Self { cot, tweaks }
-    }
-
-    /// The correlated OT below.
-    pub fn cot(&mut self) -> &mut engine::Receiver<R> {
-        &mut self.cot
-    }
-
-    /// Transfers in stock, which the cost of the next extension depends on.
-    #[must_use]
-    pub fn stock(&self) -> usize {
-        self.cot.stock()
-    }
-
-    /// As [`Sender::suspend`].
-    #[must_use]
-    pub fn suspend(self) -> Option<Zeroizing<Vec<u8>>> {
-        Some(self.tweaks.keep(&self.cot.suspend()?))
-    }
-
-    /// As [`Sender::resume`].
-    #[must_use]
-    pub fn resume(engine: Engine, bytes: &[u8], session: &[u8; 32]) -> Option<Self> {
-        let (tweaks, rest) = Tweaks::read(bytes)?;
-        Some(Self { cot: engine::Receiver::resume(engine, rest, session)?, tweaks })
-    }
-
-    /// As [`Sender::mark`].
-    pub fn mark(&self, hasher: &mut blake3::Hasher) {
-        self.cot.mark(hasher);
-        hasher.update(&self.tweaks.0.to_le_bytes());
-    }
-
     /// One transfer per choice: all `m_c`.
     ///
     /// # Errors

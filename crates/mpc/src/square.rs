@@ -38,10 +38,10 @@ use crate::rot;
 use crate::rot::columns::{Down, Up};
 
 pub(crate) mod cross;
-mod material;
+pub(crate) mod material;
 
 use cross::{Cross, Sent};
-pub use material::{ClientMaterial, ServerMaterial};
+pub use material::{ClientMaterial, Products};
 
 const CORRECTIONS: Step = Step::new("square.corrections");
 const DIFFERENCE: Step = Step::new("square.difference");
@@ -67,6 +67,15 @@ pub struct Square {
     /// Products of the two shares, modulo `2^m`.
     cross: Cross,
     in_bits: u32,
+}
+
+/// The server's words `a` and its shares of `a c`.
+pub type ServerMaterial = material::ServerMaterial<1>;
+
+impl Products for Square {
+    fn product_bits(&self) -> u32 {
+        self.cross.bits
+    }
 }
 
 impl Square {
@@ -186,7 +195,7 @@ pub async fn begin_server<R: Role>(
     let mut corrections = Vec::with_capacity(square.cross.correction_bytes(n));
     let mut columns = Down::new(channel, send, square.cross.bits as usize, lanes(n));
     let Sent { factor, share } = square.cross.send(&mut columns, n, &mut corrections).await?;
-    Ok(ServerPending { material: ServerMaterial { factor, share }, corrections })
+    Ok(ServerPending { material: ServerMaterial { factors: [factor], share }, corrections })
 }
 
 /// Offline, server, second half.
@@ -255,7 +264,7 @@ pub async fn online_server<R: Role>(
 ) -> Result<Vec<u32>, CompareError> {
     let n = material.len();
     CompareError::check_len("server's share", n, y.len())?;
-    let ServerMaterial { factor, share } = material;
+    let ServerMaterial { factors: [factor], share } = material;
     // 3. y - a.
     if square.cross.bits > 0 {
         let mask = square.cross.mask();

@@ -5,7 +5,8 @@ use std::ops::Range;
 use phineus_kernel::pack::packed_len;
 use phineus_model::fixed::Graph;
 use phineus_model::graph::NodeId;
-use phineus_mpc::product::{self, ClientMaterial, Product, ServerMaterial};
+use phineus_mpc::product::{self, Product, ServerMaterial};
+use phineus_mpc::square::ClientMaterial;
 
 use super::PlanError;
 

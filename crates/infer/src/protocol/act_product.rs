@@ -16,8 +16,9 @@
 use std::ops::Range;
 
 use phineus_kernel::pack::{pack, unpack};
-use phineus_mpc::product::{self, ClientMaterial, ServerMaterial};
+use phineus_mpc::product::{self, ServerMaterial};
 use phineus_mpc::rot;
+use phineus_mpc::square::ClientMaterial;
 use phineus_net::{Channel, Client, Server};
 use zeroize::Zeroizing;
 

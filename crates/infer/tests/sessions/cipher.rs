@@ -21,17 +21,8 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
-use crate::nets::{Net, compile, tiny};
+use crate::nets::{Net, compile, squares, tiny};
 use crate::party::{CLIENT, Host, generator, input, memory};
-
-/// Two dense layers and a square.
-fn squares(name: &str, reveal: Reveal) -> Model {
-    let mut net = Net::new(name, &[24]);
-    let x = net.dense(0, 12);
-    let x = net.push(Op::Poly { coefficients: vec![0.1, 0.3, 0.5] }, &[x]);
-    let x = net.dense(x, 5);
-    compile(&net.finish(x), &quantize::Options { reveal, weight_bits: 12, ..quantize::Options::default() })
-}
 
 /// One server with all engines.
 fn host(models: impl IntoIterator<Item = Model>, keyring: Keyring) -> Host {
@@ -286,51 +277,6 @@ async fn there_is_nothing_to_prepare_and_nothing_else_to_evaluate() {
         let error = served.unwrap_err();
         assert!(matches!(error, ProtocolError::Engine { .. }), "{engine}: {error}");
     }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn harm_to_any_frame_ends_the_session_and_nothing_else() {
-    let model = squares("squares", Reveal::Logits);
-    let host = host([model.clone()], Keyring::new(0, Duration::ZERO));
-    let x = input(&model, 4);
-    let (_, [up, down], _) = through(&host, request("", None), &x, honest()).await;
-    let cases = (0..up.len()).map(|k| (true, k)).chain((0..down.len()).map(|k| (false, k)));
-    for (way, k) in cases {
-        let last = k + 1 == if way { up.len() } else { down.len() };
-        for harm in 0..6 {
-            let held = Mutex::new(Vec::new());
-            let meddle = move |up: bool, number: usize, mut frame: Vec<u8>| {
-                if up != way {
-                    return frame;
-                }
-                let len = frame.len() - FRAME_HEADER;
-                match (harm, number) {
-                    // Loses its end, gains one, announces a huge size, comes twice, never, or behind the next one.
-                    (0, n) if n == k && len > 0 => {
-                        frame.pop();
-                        frame[..4].copy_from_slice(&(len as u32 - 1).to_le_bytes());
-                    }
-                    (1, n) if n == k => {
-                        frame.push(0);
-                        frame[..4].copy_from_slice(&(len as u32 + 1).to_le_bytes());
-                    }
-                    (2, n) if n == k => frame[..4].copy_from_slice(&u32::MAX.to_le_bytes()),
-                    (3, n) if n == k => frame.extend_from_within(..),
-                    (4, n) if n == k => frame.clear(),
-                    (5, n) if n == k => return std::mem::replace(&mut *held.lock().unwrap(), frame),
-                    (5, n) if n == k + 1 => frame.append(&mut held.lock().unwrap()),
-                    _ => {}
-                }
-                frame
-            };
-            let ((asked, served), ..) = through(&host, request("", None), &x, Arc::new(meddle)).await;
-            let at = format!("harm {harm} to frame {k}, up: {way}");
-            // What befalls the goodbye comes too late, and the server's last word is figures only.
-            let too_late = last || (way && k + 2 == up.len() && harm == 3);
-            assert!(asked.is_err() || too_late || (harm == 0 && served.is_err()), "{at}: nothing noticed");
-        }
-    }
-    through(&host, request("", None), &x, honest()).await.0.0.unwrap();
 }
 
 /// Replaces the payload of the frames of a step.

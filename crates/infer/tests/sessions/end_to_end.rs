@@ -2,126 +2,18 @@
 //! plan foretells.
 
 use phineus_infer::packing::{CostModel, Packing, PackingError};
-use phineus_infer::plan::{Engine, NonLinear, Options, Plan, Transfers};
-use phineus_infer::report::{Cost, Report};
+use phineus_infer::plan::{Engine, Options};
 use phineus_infer::session::client::Session;
 use phineus_model::fixed::{Model, Op, Reveal};
 use phineus_model::graph::Conv;
 use phineus_model::{reference, zoo};
-use phineus_net::{FRAME_HEADER, tcp};
+use phineus_net::tcp;
 use proptest::prelude::*;
 use tokio::net::TcpListener;
 
+use crate::cost::{COMMAND, assert_exact};
 use crate::nets;
 use crate::party::{Host, connect, input};
-
-const FRAME: u64 = FRAME_HEADER as u64;
-/// A command, its frame included.
-const COMMAND: u64 = FRAME + 37;
-
-/// Bytes and rounds only.
-fn traffic(cost: &Cost) -> [u64; 3] {
-    [cost.client_to_server_bytes, cost.server_to_client_bytes, cost.rounds]
-}
-
-fn plus(a: [u64; 3], b: [u64; 3]) -> [u64; 3] {
-    std::array::from_fn(|i| a[i] + b[i])
-}
-
-/// What a session adds to the offline phase of its first pre-compute: the command, the keys of the parameter sets in use,
-/// the base transfers, the id at the end.
-fn first_offline(plan: &Plan) -> [u64; 3] {
-    plus(traffic(&plan.set_up_cost(plan.linear())), later_offline(plan))
-}
-
-/// The same for a later one. A client that has the last word before the id waits for it.
-fn later_offline(plan: &Plan) -> [u64; 3] {
-    // In the order in which they are prepared, and whether the client sends the last message.
-    let protocol = |layer: &NonLinear| match layer {
-        NonLinear::ServerGarbles(_) => (0, false),
-        NonLinear::Ot(_) => (1, true),
-        NonLinear::Product(_) => (2, false),
-        NonLinear::ClientGarbles(_) => (3, true),
-    };
-    let waits = plan.nonlinear().map(protocol).max().is_some_and(|(_, client)| client);
-    [COMMAND, FRAME + 16, u64::from(waits)]
-}
-
-/// What it adds before the input: the id of the pre-compute, and the word to go.
-const START: [u64; 3] = [COMMAND, FRAME, 1];
-
-/// What it adds after the output: sizes and the server's times, two per row.
-fn end(plan: &Plan) -> [u64; 3] {
-    [0, FRAME + 16 + 16 * plan.rows() as u64, 0]
-}
-
-fn assert_as_foretold(plan: &Plan, predicted: &Report, report: &Report, session_offline: [u64; 3]) {
-    let rows = report.layers.len();
-    assert_eq!(rows, plan.rows());
-    assert_eq!(rows, predicted.layers.len());
-    for (i, (real, foretold)) in report.layers.iter().zip(&predicted.layers).enumerate() {
-        assert_eq!(
-            (&real.name, &real.op, &real.protocol),
-            (&foretold.name, &foretold.op, &foretold.protocol)
-        );
-        let (mut offline, mut online) = (traffic(&foretold.offline), traffic(&foretold.online));
-        if i == 0 {
-            online = plus(online, START);
-        }
-        if i + 1 == rows {
-            offline = plus(offline, session_offline);
-            online = plus(online, end(plan));
-        }
-        let at = format!("{}: row {i} ({} {})", report.model, real.name, real.op);
-        assert_eq!(traffic(&real.offline), offline, "offline of {at}");
-        assert_eq!(traffic(&real.online), online, "online of {at}");
-    }
-    let sum = |phase: fn(&phineus_infer::report::Layer) -> &Cost| {
-        report.layers.iter().map(|l| traffic(phase(l))).fold([0; 3], plus)
-    };
-    assert_eq!(traffic(&report.offline), sum(|l| &l.offline));
-    assert_eq!(traffic(&report.online), sum(|l| &l.online));
-}
-
-/// Runs `inputs` inferences in a session and compares everything.
-pub(crate) async fn assert_exact(session: &mut Session, model: &Model, seeds: impl Iterator<Item = u64>) {
-    let name = &model.name;
-    let exact =
-        |x: &[i32], values: &[i64]| assert_eq!(values, reference::run(model, x).unwrap(), "{name}, {x:?}");
-    assert_results(session, model, seeds, exact).await;
-}
-
-/// Runs inferences in a session, and compares everything but the results, which `check` gets with their input.
-pub(crate) async fn assert_results(
-    session: &mut Session,
-    model: &Model,
-    seeds: impl Iterator<Item = u64>,
-    mut check: impl FnMut(&[i32], &[i64]),
-) {
-    let plan = session.plan().clone();
-    let mut total = session.traffic();
-    for (i, seed) in seeds.enumerate() {
-        let x = input(model, seed);
-        let stock = session.stock();
-        let prepared = session.prepare().await.unwrap();
-        let stored = prepared.to_bytes().len() as u64;
-        let inference = session.infer(prepared, &x).await.unwrap();
-        check(&x, &inference.values);
-        let report = inference.report;
-        let (predicted, extra) = match i {
-            0 => (plan.predicted(), first_offline(&plan)),
-            _ => (plan.predicted_with(stock), later_offline(&plan)),
-        };
-        assert_as_foretold(&plan, &predicted, &report, extra);
-        assert_eq!(report.client.stored_bytes, stored);
-        assert!(report.server.stored_bytes > 0);
-        // Nothing crosses the connection that no row accounts for.
-        let crossed = session.traffic() - total;
-        total = session.traffic();
-        let both = plus(traffic(&report.offline), traffic(&report.online));
-        assert_eq!([crossed.sent, crossed.received, crossed.rounds], both);
-    }
-}
 
 async fn in_memory(model: Model, inputs: u64) {
     under(&Options::default(), model, inputs).await;
@@ -154,16 +46,6 @@ async fn every_engine_is_exact_and_moves_the_bytes_foretold() {
         for reveal in [Reveal::Logits, Reveal::ArgMax] {
             under(&options, nets::dense_only(3, reveal), 2).await;
         }
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn silent_transfers_serve_every_engine() {
-    for engine in Engine::ON_SHARES {
-        let options = Options { transfers: Transfers::Silent, ..Options::of(*engine) };
-        let models = nets::patterns();
-        let model = models.into_iter().find(|m| m.name == "overlapping maxima").unwrap();
-        under(&options, model, 3).await;
     }
 }
 

@@ -9,7 +9,7 @@ use phineus_model::graph::Conv;
 use phineus_model::reference;
 use proptest::prelude::*;
 
-use crate::end_to_end::assert_exact;
+use crate::cost::assert_exact;
 use crate::nets;
 use crate::party::{Host, input};
 

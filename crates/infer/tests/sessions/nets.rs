@@ -112,16 +112,28 @@ pub(crate) fn tiny(name: &str) -> Model {
     compile(&net.finish(x), &Options::default())
 }
 
-/// The smallest network with every kind of non-linear layer: a rectifier, a maximum, a square, an arg-max.
-pub(crate) fn mixed() -> Model {
+/// The smallest network with every kind of non-linear layer: a rectifier, a maximum, a square, a product, an arg-max.
+pub(crate) fn mixed(options: &Options) -> Model {
     let mut net = Net::new("mixed", &[1, 4, 4]);
     let x = net.conv(0, same(2, 3));
     let x = net.relu(x);
     let x = net.push(Op::MaxPool(window(2, 2, 0)), &[x]);
+    let y = net.conv(x, same(2, 1));
+    let y = net.push(Op::Poly { coefficients: vec![0.0, 0.0, 1.0] }, &[y]);
     let x = net.conv(x, same(2, 1));
-    let x = net.push(Op::Poly { coefficients: vec![0.0, 0.0, 1.0] }, &[x]);
+    let x = net.relu(x);
+    let x = net.push(Op::Mul, &[x, y]);
     let x = net.dense(x, 5);
-    compile(&net.finish(x), &Options { reveal: Reveal::ArgMax, ..Options::default() })
+    compile(&net.finish(x), &Options { reveal: Reveal::ArgMax, ..options.clone() })
+}
+
+/// Two dense layers and a square: what can be evaluated under encryption.
+pub(crate) fn squares(name: &str, reveal: Reveal) -> Model {
+    let mut net = Net::new(name, &[24]);
+    let x = net.dense(0, 12);
+    let x = net.push(Op::Poly { coefficients: vec![0.1, 0.3, 0.5] }, &[x]);
+    let x = net.dense(x, 5);
+    compile(&net.finish(x), &Options { reveal, weight_bits: 12, ..Options::default() })
 }
 
 /// A convolution, an activation and a dense layer.

@@ -1,7 +1,7 @@
 //! Rounding at random: every value of a private run is one that the activation may give of what it read, and the bytes are
 //! those foretold.
 
-use phineus_infer::plan::{self, Options, Rounding};
+use phineus_infer::plan::{self, Options, Rounding, Transfers};
 use phineus_kernel::prg::Prg;
 use phineus_model::fixed::{Model, Op, Rescale};
 use phineus_model::float;
@@ -14,20 +14,19 @@ use phineus_mpc::ot::engine::{self, Engine};
 use phineus_mpc::rot::{self, Tweaks};
 use phineus_net::{Channel, Role, mem};
 
-use crate::end_to_end::assert_results;
+use crate::cost::assert_results;
 use crate::nets::{self, Net, same};
 use crate::party::Host;
 
-const OPTIONS: fn() -> Options =
-    || Options { rounding: Rounding::Stochastic, ..Options::of(plan::Engine::Ot) };
-
-/// A convolution and what `act` makes of it, all of which is revealed.
-fn revealing(name: &str, act: impl Fn(&mut Net, NodeId) -> NodeId) -> Model {
+/// A convolution and what `act` makes of it, all of which is revealed, in numbers of so many bits.
+fn revealing(name: &str, bits: u32, act: impl Fn(&mut Net, NodeId) -> NodeId) -> Model {
     let mut net = Net::new(name, &[1, 6, 6]);
     let x = net.conv(0, same(2, 3));
     let x = act(&mut net, x);
     let x = net.reveal(x);
-    nets::compile(&net.finish(x), &quantize::Options::default())
+    let options =
+        quantize::Options { activation_bits: bits, weight_bits: bits, ..quantize::Options::default() };
+    nets::compile(&net.finish(x), &options)
 }
 
 /// The values of all nodes of a run in which these were revealed.
@@ -57,26 +56,32 @@ fn values(model: &Model, input: &[i32], revealed: &[i64]) -> Vec<Vec<u32>> {
     all
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn every_value_is_possible_and_the_bytes_are_those_foretold() {
+/// The networks in numbers of so many bits.
+fn models(bits: u32) -> [Model; 6] {
     let poly = || float::Op::Poly { coefficients: vec![0.25, 0.5, 0.125] };
-    let models = [
-        revealing("rectifier", |net, x| net.relu(x)),
-        revealing("rescale", |_, x| x),
-        revealing("square", |net, x| net.push(float::Op::Poly { coefficients: vec![0.0, 0.0, 1.0] }, &[x])),
-        revealing("parabola", |net, x| net.push(poly(), &[x])),
-        revealing("maximum", |net, x| {
+    let revealing = |name, act: &dyn Fn(&mut Net, NodeId) -> NodeId| revealing(name, bits, act);
+    [
+        revealing("rectifier", &|net, x| net.relu(x)),
+        revealing("rescale", &|_, x| x),
+        revealing("square", &|net, x| net.push(float::Op::Poly { coefficients: vec![0.0, 0.0, 1.0] }, &[x])),
+        revealing("parabola", &|net, x| net.push(poly(), &[x])),
+        revealing("maximum", &|net, x| {
             let x = net.push(float::Op::MaxPool(nets::window(2, 2, 0)), &[x]);
             net.relu(x)
         }),
-        revealing("by element", |net, x| {
+        revealing("by element", &|net, x| {
             let (a, b) = (net.relu(x), net.push(poly(), &[x]));
             let mask = Mask::new(&(0..72).map(|i| i % 3 == 1).collect::<Vec<_>>());
             net.push(float::Op::Where { mask }, &[a, b])
         }),
-    ];
+    ]
+}
+
+/// Runs some inputs through each network.
+async fn assert_possible(transfers: Transfers, models: impl IntoIterator<Item = Model>) {
+    let options = Options { rounding: Rounding::Stochastic, transfers, ..Options::of(plan::Engine::Ot) };
     for model in models {
-        let host = Host::of_options(&OPTIONS(), [model.clone()]);
+        let host = Host::of_options(&options, [model.clone()]);
         let (mut session, server) = host.connect().await;
         let protocols: Vec<String> =
             session.plan().layers().into_iter().map(|layer| layer.protocol).collect();
@@ -92,6 +97,21 @@ async fn every_value_is_possible_and_the_bytes_are_those_foretold() {
         session.close().await.unwrap();
         server.await.unwrap().unwrap();
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_value_is_possible_and_the_bytes_are_those_foretold() {
+    assert_possible(Transfers::SoftSpoken, models(8)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_value_is_possible_in_narrow_rings_on_silent_transfers() {
+    assert_possible(Transfers::Silent, models(3)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_value_is_possible_in_wide_rings() {
+    assert_possible(Transfers::SoftSpoken, models(8).map(|model| nets::widened(model, 29))).await;
 }
 
 /// A party's random transfers, those that it sends first.

@@ -65,7 +65,7 @@ impl Engine {
         }
     }
 
-    /// Bytes of `n` transfers with `stock` of them there ([`Sender::stock`]).
+    /// Bytes of `n` transfers with `stock` of them there ([`End::stock`]).
     #[must_use]
     pub fn extend_cost(self, stock: usize, n: usize) -> Cost {
         match self {
@@ -114,6 +114,24 @@ pub enum Receiver<R: Role> {
     Silent(Box<silent::Receiver<R>>),
 }
 
+/// What both parties of an engine have.
+pub trait End: Sized {
+    /// Transfers in stock.
+    #[must_use]
+    fn stock(&self) -> usize;
+
+    /// What the next session begins with; `None` after an error.
+    #[must_use]
+    fn suspend(self) -> Option<Zeroizing<Vec<u8>>>;
+
+    /// The reverse of [`End::suspend`], under the name of the next session: fresh and equal on both sides.
+    #[must_use]
+    fn resume(engine: Engine, bytes: &[u8], session: &[u8; 32]) -> Option<Self>;
+
+    /// Equal marks mean that two halves belong together.
+    fn mark(&self, hasher: &mut blake3::Hasher);
+}
+
 impl<R: Role> Sender<R> {
     /// Turns a SoftSpoken setup into an engine. `session` must be fresh and equal on both sides.
     ///
@@ -140,41 +158,6 @@ impl<R: Role> Sender<R> {
         match self {
             Self::SoftSpoken(sender) => sender.delta(),
             Self::Silent(sender) => sender.delta(),
-        }
-    }
-
-    /// Transfers in stock.
-    #[must_use]
-    pub fn stock(&self) -> usize {
-        match self {
-            Self::SoftSpoken(_) => 0,
-            Self::Silent(sender) => sender.stock(),
-        }
-    }
-
-    /// What the next session begins with; `None` after an error.
-    #[must_use]
-    pub fn suspend(self) -> Option<Zeroizing<Vec<u8>>> {
-        match self {
-            Self::SoftSpoken(sender) => sender.suspend(),
-            Self::Silent(sender) => sender.suspend(),
-        }
-    }
-
-    /// The reverse of [`Sender::suspend`], under the name of the next session: fresh and equal on both sides.
-    #[must_use]
-    pub fn resume(engine: Engine, bytes: &[u8], session: &[u8; 32]) -> Option<Self> {
-        Some(match engine {
-            Engine::SoftSpoken => Self::SoftSpoken(Box::new(cot::Sender::resume(bytes, session)?)),
-            Engine::Silent(set) => Self::Silent(Box::new(silent::Sender::resume(set, bytes, session)?)),
-        })
-    }
-
-    /// Equal marks mean that two halves belong together.
-    pub fn mark(&self, hasher: &mut blake3::Hasher) {
-        match self {
-            Self::SoftSpoken(sender) => sender.mark(hasher),
-            Self::Silent(sender) => sender.mark(hasher),
         }
     }
 
@@ -210,41 +193,6 @@ impl<R: Role> Receiver<R> {
         })
     }
 
-    /// Transfers in stock.
-    #[must_use]
-    pub fn stock(&self) -> usize {
-        match self {
-            Self::SoftSpoken(_) => 0,
-            Self::Silent(receiver) => receiver.stock(),
-        }
-    }
-
-    /// As [`Sender::suspend`].
-    #[must_use]
-    pub fn suspend(self) -> Option<Zeroizing<Vec<u8>>> {
-        match self {
-            Self::SoftSpoken(receiver) => receiver.suspend(),
-            Self::Silent(receiver) => receiver.suspend(),
-        }
-    }
-
-    /// As [`Sender::resume`].
-    #[must_use]
-    pub fn resume(engine: Engine, bytes: &[u8], session: &[u8; 32]) -> Option<Self> {
-        Some(match engine {
-            Engine::SoftSpoken => Self::SoftSpoken(Box::new(cot::Receiver::resume(bytes, session)?)),
-            Engine::Silent(set) => Self::Silent(Box::new(silent::Receiver::resume(set, bytes, session)?)),
-        })
-    }
-
-    /// As [`Sender::mark`].
-    pub fn mark(&self, hasher: &mut blake3::Hasher) {
-        match self {
-            Self::SoftSpoken(receiver) => receiver.mark(hasher),
-            Self::Silent(receiver) => receiver.mark(hasher),
-        }
-    }
-
     /// One transfer per choice: all `K_j + c_j Delta`.
     ///
     /// # Errors
@@ -257,6 +205,66 @@ impl<R: Role> Receiver<R> {
         match self {
             Self::SoftSpoken(receiver) => receiver.extend(channel, choices).await,
             Self::Silent(receiver) => receiver.extend_chosen(channel, choices).await,
+        }
+    }
+}
+
+impl<R: Role> End for Sender<R> {
+    fn stock(&self) -> usize {
+        match self {
+            Self::SoftSpoken(_) => 0,
+            Self::Silent(sender) => sender.stock(),
+        }
+    }
+
+    fn suspend(self) -> Option<Zeroizing<Vec<u8>>> {
+        match self {
+            Self::SoftSpoken(sender) => sender.suspend(),
+            Self::Silent(sender) => sender.suspend(),
+        }
+    }
+
+    fn resume(engine: Engine, bytes: &[u8], session: &[u8; 32]) -> Option<Self> {
+        Some(match engine {
+            Engine::SoftSpoken => Self::SoftSpoken(Box::new(cot::Sender::resume(bytes, session)?)),
+            Engine::Silent(set) => Self::Silent(Box::new(silent::Sender::resume(set, bytes, session)?)),
+        })
+    }
+
+    fn mark(&self, hasher: &mut blake3::Hasher) {
+        match self {
+            Self::SoftSpoken(sender) => sender.mark(hasher),
+            Self::Silent(sender) => sender.mark(hasher),
+        }
+    }
+}
+
+impl<R: Role> End for Receiver<R> {
+    fn stock(&self) -> usize {
+        match self {
+            Self::SoftSpoken(_) => 0,
+            Self::Silent(receiver) => receiver.stock(),
+        }
+    }
+
+    fn suspend(self) -> Option<Zeroizing<Vec<u8>>> {
+        match self {
+            Self::SoftSpoken(receiver) => receiver.suspend(),
+            Self::Silent(receiver) => receiver.suspend(),
+        }
+    }
+
+    fn resume(engine: Engine, bytes: &[u8], session: &[u8; 32]) -> Option<Self> {
+        Some(match engine {
+            Engine::SoftSpoken => Self::SoftSpoken(Box::new(cot::Receiver::resume(bytes, session)?)),
+            Engine::Silent(set) => Self::Silent(Box::new(silent::Receiver::resume(set, bytes, session)?)),
+        })
+    }
+
+    fn mark(&self, hasher: &mut blake3::Hasher) {
+        match self {
+            Self::SoftSpoken(receiver) => receiver.mark(hasher),
+            Self::Silent(receiver) => receiver.mark(hasher),
         }
     }
 }

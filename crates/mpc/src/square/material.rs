@@ -1,4 +1,4 @@
-//! What the parties keep of a layer between offline and online.
+//! What the parties keep of a layer of products of shares between offline and online.
 
 use std::fmt;
 
@@ -6,25 +6,29 @@ use phineus_kernel::pack::{pack, packed_len, unpack};
 use phineus_kernel::wire::{PeerMisbehaved, check_len};
 use zeroize::Zeroizing;
 
-use super::Square;
+/// A layer that is computed with products of shares, made beforehand.
+pub trait Products {
+    /// Width `m` of the ring of the products, 0..=32.
+    fn product_bits(&self) -> u32;
+}
 
-/// The server's products for one layer; consumed by the online phase.
+/// The server's products for one layer, of `K` factors per element; consumed by the online phase.
 #[must_use]
-pub struct ServerMaterial {
-    /// `a`, modulo `2^m`.
-    pub(super) factor: Zeroizing<Vec<u32>>,
-    /// Its shares of `a c`.
-    pub(super) share: Zeroizing<Vec<u32>>,
+pub struct ServerMaterial<const K: usize> {
+    /// Its random factors `a`, modulo `2^m`.
+    pub(crate) factors: [Zeroizing<Vec<u32>>; K],
+    /// Its shares of the sum of the products of each `a` with the client's word.
+    pub(crate) share: Zeroizing<Vec<u32>>,
 }
 
 /// The client's products for one layer; consumed by the online phase.
 #[must_use]
 pub struct ClientMaterial {
-    /// Its shares of `a c`, modulo `2^m`.
-    pub(super) share: Zeroizing<Vec<u32>>,
+    /// Its shares of the same sum, modulo `2^m`.
+    pub(crate) share: Zeroizing<Vec<u32>>,
 }
 
-impl ServerMaterial {
+impl<const K: usize> ServerMaterial<K> {
     /// Elements of the layer.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -39,16 +43,15 @@ impl ServerMaterial {
 
     /// Length of the encoding for `n` elements.
     #[must_use]
-    pub fn byte_len(square: &Square, n: usize) -> usize {
-        2 * packed_len(n, square.cross.bits)
+    pub fn byte_len(layer: &impl Products, n: usize) -> usize {
+        (K + 1) * packed_len(n, layer.product_bits())
     }
 
     /// The secret contents, for storage by their owner: exactly [`ServerMaterial::byte_len`] bytes.
     #[must_use]
-    pub fn to_bytes(&self, square: &Square) -> Vec<u8> {
-        let mut out = Vec::with_capacity(Self::byte_len(square, self.len()));
-        append(square, &self.factor, &mut out);
-        append(square, &self.share, &mut out);
+    pub fn to_bytes(&self, layer: &impl Products) -> Vec<u8> {
+        let mut out = Vec::with_capacity(Self::byte_len(layer, self.len()));
+        self.factors.iter().chain([&self.share]).for_each(|words| append(layer, words, &mut out));
         out
     }
 
@@ -56,10 +59,19 @@ impl ServerMaterial {
     ///
     /// # Errors
     /// [`PeerMisbehaved`] if the bytes have another length or unused bits are set.
-    pub fn from_bytes(square: &Square, n: usize, bytes: &[u8]) -> Result<Self, PeerMisbehaved> {
-        check_len(WHAT, bytes, Self::byte_len(square, n))?;
-        let (factor, share) = bytes.split_at(bytes.len() / 2);
-        Ok(Self { factor: read(square, n, factor)?, share: read(square, n, share)? })
+    pub fn from_bytes(layer: &impl Products, n: usize, bytes: &[u8]) -> Result<Self, PeerMisbehaved> {
+        check_len(WHAT, bytes, Self::byte_len(layer, n))?;
+        let mut rest = bytes;
+        let mut next = || {
+            let (head, tail) = rest.split_at(packed_len(n, layer.product_bits()));
+            rest = tail;
+            read(layer, n, head)
+        };
+        let mut factors = std::array::from_fn(|_| Zeroizing::new(Vec::new()));
+        for factor in &mut factors {
+            *factor = next()?;
+        }
+        Ok(Self { factors, share: next()? })
     }
 }
 
@@ -78,15 +90,15 @@ impl ClientMaterial {
 
     /// Length of the encoding for `n` elements.
     #[must_use]
-    pub fn byte_len(square: &Square, n: usize) -> usize {
-        packed_len(n, square.cross.bits)
+    pub fn byte_len(layer: &impl Products, n: usize) -> usize {
+        packed_len(n, layer.product_bits())
     }
 
     /// The secret contents, for storage by their owner: exactly [`ClientMaterial::byte_len`] bytes.
     #[must_use]
-    pub fn to_bytes(&self, square: &Square) -> Vec<u8> {
-        let mut out = Vec::with_capacity(Self::byte_len(square, self.len()));
-        append(square, &self.share, &mut out);
+    pub fn to_bytes(&self, layer: &impl Products) -> Vec<u8> {
+        let mut out = Vec::with_capacity(Self::byte_len(layer, self.len()));
+        append(layer, &self.share, &mut out);
         out
     }
 
@@ -94,13 +106,13 @@ impl ClientMaterial {
     ///
     /// # Errors
     /// As [`ServerMaterial::from_bytes`].
-    pub fn from_bytes(square: &Square, n: usize, bytes: &[u8]) -> Result<Self, PeerMisbehaved> {
-        check_len(WHAT, bytes, Self::byte_len(square, n))?;
-        Ok(Self { share: read(square, n, bytes)? })
+    pub fn from_bytes(layer: &impl Products, n: usize, bytes: &[u8]) -> Result<Self, PeerMisbehaved> {
+        check_len(WHAT, bytes, Self::byte_len(layer, n))?;
+        Ok(Self { share: read(layer, n, bytes)? })
     }
 }
 
-impl fmt::Debug for ServerMaterial {
+impl<const K: usize> fmt::Debug for ServerMaterial<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "ServerMaterial({} elements)", self.len())
     }
@@ -112,17 +124,17 @@ impl fmt::Debug for ClientMaterial {
     }
 }
 
-const WHAT: &str = "stored products of a polynomial";
+const WHAT: &str = "stored products of shares";
 
 /// Words of no bits take no bytes.
-fn append(square: &Square, words: &[u32], out: &mut Vec<u8>) {
-    if square.cross.bits > 0 {
-        pack(words, square.cross.bits, out);
+fn append(layer: &impl Products, words: &[u32], out: &mut Vec<u8>) {
+    if layer.product_bits() > 0 {
+        pack(words, layer.product_bits(), out);
     }
 }
 
-fn read(square: &Square, n: usize, bytes: &[u8]) -> Result<Zeroizing<Vec<u32>>, PeerMisbehaved> {
-    Ok(Zeroizing::new(match square.cross.bits {
+fn read(layer: &impl Products, n: usize, bytes: &[u8]) -> Result<Zeroizing<Vec<u32>>, PeerMisbehaved> {
+    Ok(Zeroizing::new(match layer.product_bits() {
         0 => vec![0; n],
         bits => unpack(WHAT, bytes, n, bits)?,
     }))

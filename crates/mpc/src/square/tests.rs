@@ -186,7 +186,7 @@ async fn views_are_uniform() {
     (case.v, case.c, case.y) = (vec![9; n], vec![4; n], vec![5; n]);
     Prg::new([5; 16]).fill_u32(16, &mut case.r);
     let (s, c) = case.prepare(&mut client, &mut server).await;
-    let differences: Vec<u32> = s.factor.iter().map(|a| 5_u32.wrapping_sub(*a) & 0x7fff).collect();
+    let differences: Vec<u32> = s.factors[0].iter().map(|a| 5_u32.wrapping_sub(*a) & 0x7fff).collect();
     let (share, done) = tokio::join!(
         online_server(&mut server.channel, &case.square, s, &case.y),
         online_client(&mut client.channel, &case.square, c, &case.c, &case.r),
@@ -226,7 +226,7 @@ async fn a_peer_that_sends_other_lengths_is_refused() {
     // Online: a difference for another ring.
     let (mut client, mut server) = parties().await;
     let (s, c) = case.prepare(&mut client, &mut server).await;
-    let s = ServerMaterial { factor: s.factor, share: s.share };
+    let s = ServerMaterial { factors: s.factors, share: s.share };
     let right = online_client(&mut client.channel, &case.square, c, &case.c, &case.r);
     let result = tokio::select! {
         result = right => result,
