@@ -56,7 +56,7 @@ pub(super) async fn run(arguments: &Arguments, network: &str) -> Result<(), Fail
         return Err(Failure::new("--rates and --storage need a value each"));
     };
     let model = compile::load(network, &[], &arguments.quantisation)?;
-    let station = Station::open(&model, &arguments.plan, arguments.link).await?;
+    let mut station = Station::open(&model, &arguments.plan, arguments.link).await?;
     let [each, _] = station.plan().stored_bytes();
     let room = usize::try_from(storage.0.checked_div(each).unwrap_or(0)).unwrap_or(usize::MAX).min(MOST);
     if room == 0 {
@@ -84,6 +84,8 @@ pub(super) async fn run(arguments: &Arguments, network: &str) -> Result<(), Fail
     let predicted = simulate::simulate(&profile, &setting, 1, &mut stream(arguments, 0));
     let end = 3600.0 * arguments.hours;
     let arrivals = simulate::arrivals(*rate, end, &mut stream(arguments, 0));
+    // Sessions are set up before the day, as before the measurements.
+    station.probe(0, bulk).await?;
     let (mut desk, mut stock) = station.stock_up(room, bulk);
     let start = Instant::now();
     let mut day = Day { requests: arrivals.len(), ..Day::default() };
