@@ -215,7 +215,7 @@ fn a_server_spills_what_does_not_fit_its_memory() {
     let folder = tempfile::tempdir().unwrap();
     let model = compile_digits(folder.path());
     let (mine, spill) = (folder.path().join("client"), folder.path().join("spill"));
-    let start = || Server::start(&model, &[&"--max-memory", &"100kB", &"--spill", &spill]);
+    let start = || Server::start(&model, &[&"--max-memory", &"50kB", &"--spill", &spill]);
     let mut server = start();
     let at = server.address.clone();
     succeeds(&[&"prepare", &"--server", &at, &"--store", &mine, &"--count", &"3", &"--engine", &"ot"]);
