@@ -270,7 +270,7 @@ fn tables(rows: &Map<String, Value>) -> Result<String, String> {
          byte, seconds of link and processors. Garbled tables of these networks take gigabytes and are not run. Made by `cargo xtask \
          backbones --data DIR`. Peers: Cheetah, and CrypTFlow2 on SqueezeNet, were run over loopback on a 2-core Xeon with 37-bit rings; \
          CrypTFlow2 on ResNet-50 is 12.9 times the 2.3 GB of Cheetah, as the abstract of Cheetah (ePrint 2022/207) has it, and on the \
-         X-ray network what arXiv 2209.00411 says; of the others nothing is published.",
+         X-ray network what arXiv 2209.00411 says; of the others we know no figures.",
         measured().count(),
         of_rows("processor"),
         of_rows("date"),
