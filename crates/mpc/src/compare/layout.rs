@@ -42,7 +42,7 @@ pub struct ReluSpec {
 /// `lo + inside (y_mid + c_mid + k - 2^m w - max) + max positive`,  `max = hi - lo = 2^m - 1`,
 ///
 /// where `inside` says that all bits of `top` are zero and `positive` that the highest is. The products of `inside` with
-/// `k` and `w` are taken modulo 2, with `y_mid` and `c_mid` as [`super::select`] does. A plain rectifier, which neither
+/// `k` and `w` are taken modulo 2, with `y_mid` and `c_mid` as module `select` does. A plain rectifier, which neither
 /// drops bits nor saturates, is `inside (y + c)` with `inside = positive`, and needs no other digits than those of the sign.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Relu {

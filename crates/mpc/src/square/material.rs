@@ -105,7 +105,7 @@ impl ClientMaterial {
     /// The reverse of [`ClientMaterial::to_bytes`].
     ///
     /// # Errors
-    /// As [`ServerMaterial::from_bytes`].
+    /// [`PeerMisbehaved`] if the bytes have another length or unused bits are set.
     pub fn from_bytes(layer: &impl Products, n: usize, bytes: &[u8]) -> Result<Self, PeerMisbehaved> {
         check_len(WHAT, bytes, Self::byte_len(layer, n))?;
         Ok(Self { share: read(layer, n, bytes)? })
