@@ -5,6 +5,7 @@ pub(crate) mod act_gc;
 pub(crate) mod act_ot;
 pub(crate) mod act_product;
 pub(crate) mod act_square;
+pub(crate) mod groups;
 pub(crate) mod linear_he;
 pub(crate) mod script;
 

@@ -132,10 +132,7 @@ impl Served {
     /// `M x + mask + bias` modulo 2^l.
     pub(crate) fn linear(&self, layer: &LinearLayer, x: &[u32], mask: Vec<u32>) -> Vec<u32> {
         let mut sum = mask;
-        let pixels: usize = layer.conv.output().iter().product();
-        for (row, bias) in sum.chunks_mut(pixels).zip(&self.model.weights[layer.weights].bias) {
-            row.iter_mut().for_each(|word| *word = word.wrapping_add(*bias as u32));
-        }
+        reference::add_bias(&self.model.weights[layer.weights].bias, &mut sum);
         self.packed[layer.index].multiply(&layer.conv, x, &mut sum);
         let bits = u32::MAX >> (32 - layer.bits);
         sum.iter_mut().for_each(|word| *word &= bits);

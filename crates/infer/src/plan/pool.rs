@@ -29,19 +29,18 @@ impl Pool {
         if kh * kw == 1 {
             return Some(Vec::new());
         }
-        let whole = [(kh * kw, op::pool::indices(shape, window))];
-        let apart = by_rows(shape, window);
-        let comparisons = |pools: &[(usize, Vec<u32>)]| {
-            pools.iter().map(|(size, gather)| gather.len() / size * (size - 1)).sum::<usize>()
-        };
+        let [out_h, _] = op::pool::output(window, [shape[1], shape[2]]);
+        // Per channel and column of outputs, which both ways have alike.
+        let whole = out_h * (kh * kw - 1);
+        let apart = used_rows(shape[1], window) * (kw - 1) + out_h * (kh - 1);
         let pool = |(size, gather): (usize, Vec<u32>)| {
             let max = Max::new(bits, size).ok()?;
             Some(Self { max, windows: gather.len() / size, gather: Some(gather) })
         };
-        if kh > 1 && kw > 1 && comparisons(&apart) < comparisons(&whole) {
-            apart.into_iter().map(pool).collect()
+        if kh > 1 && kw > 1 && apart < whole {
+            by_rows(shape, window).into_iter().map(pool).collect()
         } else {
-            whole.into_iter().map(pool).collect()
+            [(kh * kw, op::pool::indices(shape, window))].into_iter().map(pool).collect()
         }
     }
 
@@ -66,9 +65,8 @@ impl Pool {
 fn by_rows([channels, h, w]: [usize; 3], window: &Window) -> [(usize, Vec<u32>); 2] {
     let ([kh, kw], [sh, sw]) = (window.kernel, window.stride);
     let [top, left, bottom, right] = window.pads;
-    let [out_h, out_w] = op::pool::output(window, [h, w]);
-    // Rows behind the last window are not needed.
-    let used = h.min((out_h.max(1) - 1) * sh + kh - top);
+    let [_, out_w] = op::pool::output(window, [h, w]);
+    let used = used_rows(h, window);
     let rows = Window { kernel: [1, kw], stride: [1, sw], pads: [0, left, 0, right], ceil: window.ceil };
     let bottom = if used < h { 0 } else { bottom };
     let columns = Window { kernel: [kh, 1], stride: [sh, 1], pads: [top, 0, bottom, 0], ceil: window.ceil };
@@ -76,6 +74,12 @@ fn by_rows([channels, h, w]: [usize; 3], window: &Window) -> [(usize, Vec<u32>);
     let per_channel = h * out_w * kw;
     let lines = lines.chunks(per_channel.max(1)).flat_map(|channel| &channel[..used * out_w * kw]).copied();
     [(kw, lines.collect()), (kh, op::pool::indices([channels, used, out_w], &columns))]
+}
+
+/// Rows of an image of height `h` that lie under a window: those behind the last one are not needed.
+fn used_rows(h: usize, window: &Window) -> usize {
+    let [out_h, _] = op::pool::output(window, [h, window.kernel[1]]);
+    h.min((out_h.max(1) - 1) * window.stride[0] + window.kernel[0] - window.pads[0])
 }
 
 #[cfg(test)]

@@ -37,6 +37,7 @@ use crate::clock::{Clock, Side};
 use crate::masks::Seed;
 use crate::plan::{OtLayer, Piece};
 use crate::progress::progress;
+use crate::protocol::groups::groups;
 use crate::protocol::script::{Script, Way};
 use crate::report::Cost;
 
@@ -90,23 +91,20 @@ pub(crate) async fn prepare_client(
         pack(input, layer.value_bits(), &mut record);
         done.push((record, Cost::default()));
     }
-    let groups = groups(layers);
+    let groups = schedule(layers);
     for (index, group) in groups.iter().enumerate() {
         progress("offline, comparisons", index, groups.len());
         // 1. Choices.
-        let (mut pending, mut values) = (Vec::with_capacity(group.len()), None);
+        let (mut pending, mut last) = (Vec::with_capacity(group.len()), None);
         for Part { layer: index, piece: Piece { protocol, stage, run } } in group {
             let layer = layers[*index];
-            let (_, values) = match &mut values {
-                Some((of, values)) if *of == *index => (*of, &*values),
-                _ => {
-                    let (of, values) =
-                        values.insert((*index, ClientValues::new(layer, inputs[*index], seed)));
-                    (*of, &*values)
-                }
+            let values = match last.take() {
+                Some((of, values)) if of == index => values,
+                _ => ClientValues::new(layer, inputs[*index], seed),
             };
             let (c, inner) = (values.read(layer, *stage, run), values.inner(run));
             pending.push(piece::begin_client(channel, *protocol, &c, inner, receive, rng).await?);
+            last = Some((index, values));
             done[*index].1 += clock.lap(channel.traffic());
         }
         channel.flush().await?;
@@ -139,7 +137,7 @@ pub(crate) async fn prepare_server(
     for layer in layers {
         done.push((with_room(layer.server_bytes())?, Cost::default()));
     }
-    for group in groups(layers) {
+    for group in schedule(layers) {
         // 1. Choices.
         let mut pending = Vec::with_capacity(group.len());
         for Part { layer, piece: Piece { protocol, run, .. } } in &group {
@@ -231,7 +229,7 @@ pub(crate) async fn server(
 /// Enters the offline phase of all layers into a script; the cost of each.
 pub(crate) fn predict_offline(layers: &[&OtLayer], script: &mut Script) -> Vec<Cost> {
     let mut costs = vec![Cost::default(); layers.len()];
-    for group in groups(layers) {
+    for group in schedule(layers) {
         // 1. Choices.
         for part in &group {
             for (stage, n) in part.piece.stages() {
@@ -275,24 +273,14 @@ pub(crate) fn predict_online(layer: &OtLayer, script: &mut Script) {
 }
 
 /// All pieces of all layers, in groups that take one round each.
-fn groups<'l>(layers: &[&'l OtLayer]) -> Vec<Vec<Part<'l>>> {
-    let mut groups: Vec<Vec<Part<'_>>> = Vec::new();
-    let mut held = 0;
-    for (index, layer) in layers.iter().enumerate() {
-        for piece in layer.pieces() {
-            let transfers: usize = piece.transfers().iter().sum();
-            let part = Part { layer: index, piece };
-            match groups.last_mut() {
-                Some(group) if held + transfers <= GROUP_OTS => group.push(part),
-                _ => {
-                    groups.push(vec![part]);
-                    held = 0;
-                }
-            }
-            held += transfers;
-        }
-    }
-    groups
+fn schedule<'l>(layers: &[&'l OtLayer]) -> Vec<Vec<Part<'l>>> {
+    let parts = layers.iter().enumerate().flat_map(|(index, layer)| {
+        layer.pieces().map(move |piece| {
+            let transfers = piece.transfers().iter().sum();
+            (Part { layer: index, piece }, transfers)
+        })
+    });
+    groups(GROUP_OTS, parts)
 }
 
 const RECORD: &str = "stored share";

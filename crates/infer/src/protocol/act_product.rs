@@ -26,6 +26,7 @@ use super::act_ot::{GROUP_OTS, Record, stored, take, with_room};
 use crate::ProtocolError;
 use crate::clock::{Clock, Side};
 use crate::plan::ProductLayer;
+use crate::protocol::groups::groups;
 use crate::protocol::script::{Script, Way};
 use crate::report::Cost;
 
@@ -55,7 +56,7 @@ pub(crate) async fn prepare_client(
         shares.push(c);
         done.push((record, Cost::default()));
     }
-    for group in groups(layers) {
+    for group in schedule(layers) {
         // 1. Choices.
         let mut pending = Vec::with_capacity(group.len());
         for Part { layer: index, instances } in &group {
@@ -88,7 +89,7 @@ pub(crate) async fn prepare_server(
     for layer in layers {
         done.push((with_room(layer.server_bytes())?, Cost::default()));
     }
-    for group in groups(layers) {
+    for group in schedule(layers) {
         // 1. Choices.
         let mut pending = Vec::with_capacity(group.len());
         for part in &group {
@@ -155,7 +156,7 @@ pub(crate) async fn server(
 /// Enters the offline phase of all layers into a script; the cost of each.
 pub(crate) fn predict_offline(layers: &[&ProductLayer], script: &mut Script) -> Vec<Cost> {
     let mut costs = vec![Cost::default(); layers.len()];
-    for group in groups(layers) {
+    for group in schedule(layers) {
         // 1. Choices.
         for Part { layer, instances } in &group {
             let sizes = product::extensions(&layers[*layer].product, instances.len());
@@ -181,24 +182,14 @@ pub(crate) fn predict_online(layer: &ProductLayer, script: &mut Script) {
 }
 
 /// All instances of all layers, in groups that take one round each.
-fn groups(layers: &[&ProductLayer]) -> Vec<Vec<Part>> {
-    let mut groups: Vec<Vec<Part>> = Vec::new();
-    let mut held = 0;
-    for (index, layer) in layers.iter().enumerate() {
-        for instances in layer.runs() {
+fn schedule(layers: &[&ProductLayer]) -> Vec<Vec<Part>> {
+    let parts = layers.iter().enumerate().flat_map(|(index, layer)| {
+        layer.runs().map(move |instances| {
             let transfers = layer.transfers(instances.len());
-            let part = Part { layer: index, instances };
-            match groups.last_mut() {
-                Some(group) if held + transfers <= GROUP_OTS => group.push(part),
-                _ => {
-                    groups.push(vec![part]);
-                    held = 0;
-                }
-            }
-            held += transfers;
-        }
-    }
-    groups
+            (Part { layer: index, instances }, transfers)
+        })
+    });
+    groups(GROUP_OTS, parts)
 }
 
 const RECORD: &str = "stored share";

@@ -10,6 +10,7 @@ use phineus_net::{Channel, ChannelError, Role, Step};
 
 use crate::ProtocolError;
 use crate::plan::GarbledLayer;
+use crate::protocol::groups::groups;
 
 /// Bytes of tables or labels per message, roughly.
 const CHUNK_BYTES: usize = 1 << 21;
@@ -81,24 +82,14 @@ pub(crate) fn of_span(span: Span, width: usize) -> Range<usize> {
 /// All instances of all layers, in groups that take one round each offline: consecutive layers with at most
 /// [`GROUP_OTS`] together, and larger layers in pieces of about that many. Tweaks start at `start`.
 pub(crate) fn schedule(layers: &[&GarbledLayer], start: u128) -> Vec<Vec<Part>> {
-    let mut groups: Vec<Vec<Part>> = vec![];
-    let (mut held, mut tweak) = (0, start);
+    let (mut parts, mut tweak) = (Vec::new(), start);
     for (index, layer) in layers.iter().enumerate() {
         let inputs = layer.circuit.evaluator_inputs().max(1);
-        for span in Span::whole(tweak, layer.instances).chunks(GROUP_OTS / inputs) {
-            let part = Part { layer: index, span };
-            match groups.last_mut() {
-                Some(group) if held + span.count * inputs <= GROUP_OTS => group.push(part),
-                _ => {
-                    groups.push(vec![part]);
-                    held = 0;
-                }
-            }
-            held += span.count * inputs;
-        }
+        let spans = Span::whole(tweak, layer.instances).chunks(GROUP_OTS / inputs);
+        parts.extend(spans.map(|span| (Part { layer: index, span }, span.count * inputs)));
         tweak = tweak.wrapping_add(layer.circuit.tweaks(layer.instances));
     }
-    groups
+    groups(GROUP_OTS, parts)
 }
 
 /// A string of bits from the peer.
