@@ -136,6 +136,7 @@ fn patterns_are_what_they_are_called() {
     has("quadratic activations", |op| matches!(op, Op::Act(a) if a.quadratic.is_some()));
     has("squeeze and excitation", |op| matches!(op, Op::Product));
     has("hard swishes", |op| matches!(op, Op::Act(a) if a.rescale.lo > 0));
+    has("normalised before the rectifier", |op| matches!(op, Op::Bias { .. }));
     has("signed rescale", |op| matches!(op, Op::Act(a) if a.rescale.lo < 0));
     let widest = find("wide rings").graph.facts.iter().map(|f| f.bits).max().unwrap();
     assert!(widest >= 27, "{widest}");
